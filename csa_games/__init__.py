@@ -1,0 +1,1 @@
+"""A game-theoretic response planner for constructive AI safety."""

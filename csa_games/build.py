@@ -1,0 +1,244 @@
+"""Rules to arrays: walk a tree once, check it, and lay out both treeplexes and the leaves."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from csa_games.errors import InputError
+from csa_games.game import Game, GameClass, Leaves, Level, Names, SequenceForm, Treeplex
+from csa_games.rules import Chance, Decision, History, Node, Terminal
+from csa_games.segments import segments
+
+if TYPE_CHECKING:
+    from csa_games.scenario import Scenario
+
+Trail = tuple["Trail", str] | None
+"""A history as a linked list, so that siblings share it: (what came before, last action)."""
+
+Found = tuple[int, int]
+"""An (infoset, action) of one player, numbered in the order of the walk; (-1, 0) is empty."""
+
+EMPTY: Found = (-1, 0)
+ROUNDING = 1e-9  # how far a chance node's probabilities may be off 1
+
+
+@dataclass
+class _Seen:
+    """What the walk learnt about one player: lists by infoset, in the order of first visits."""
+
+    number: dict[str, int] = field(default_factory=dict)
+    labels: list[str] = field(default_factory=list)
+    actions: list[tuple[str, ...]] = field(default_factory=list)
+    parent: list[Found] = field(default_factory=list)
+    first: list[Trail] = field(default_factory=list)
+
+
+def build(
+    root: Callable[[], Node],
+    name: str,
+    *,
+    players: tuple[str, str] = ("player 0", "player 1"),
+    game_class: GameClass | None = None,
+    scenario: "Scenario | None" = None,
+) -> Game:
+    """Return the game that `root` unfolds to.
+
+    Raises `InputError` when chance probabilities are negative, not finite or do not sum to 1 (to
+    1e-9), when payoffs are not finite, when the nodes of an infoset offer different actions, or
+    when a player forgets what it knew or did (imperfect recall); the sentence names the infoset and
+    the two histories that disagree.
+
+    `game_class` defaults to "zero-sum" when the payoffs of every leaf sum to one constant (to
+    1e-12 of the largest payoff), and to "general-sum" otherwise.
+    """
+    seen = (_Seen(), _Seen())
+    ends: tuple[list[Found], list[Found]] = ([], [])
+    chance: list[float] = []
+    payoff: tuple[list[float], list[float]] = ([], [])
+    tags: list[Mapping[str, float]] = []
+
+    stack: list[tuple[Callable[[int], Node], int, Trail, Found, Found, float]] = [
+        (lambda _: root(), 0, None, EMPTY, EMPTY, 1.0)
+    ]
+    while stack:
+        child, k, trail, last_0, last_1, probability = stack.pop()
+        node = child(k)
+        if isinstance(node, Terminal):
+            _check_payoffs(node, trail)
+            ends[0].append(last_0)
+            ends[1].append(last_1)
+            chance.append(probability)
+            payoff[0].append(float(node.payoffs[0]))
+            payoff[1].append(float(node.payoffs[1]))
+            tags.append(node.tags)
+        elif isinstance(node, Chance):
+            _check_chance(node, trail)
+            for a in reversed(range(len(node.actions))):
+                stack.append(
+                    (
+                        node.child,
+                        a,
+                        (trail, node.actions[a]),
+                        last_0,
+                        last_1,
+                        probability * float(node.probabilities[a]),
+                    )
+                )
+        else:
+            last = (last_0, last_1)[node.player]
+            infoset = _visit(seen[node.player], node, last, trail)
+            for a in reversed(range(len(node.actions))):
+                own = (infoset, a)
+                after = (own, last_1) if node.player == 0 else (last_0, own)
+                stack.append((node.child, a, (trail, node.actions[a]), *after, probability))
+
+    plexes, labels, actions, numbers = [], [], [], []
+    for player in (0, 1):
+        plex, order = _treeplex(seen[player])
+        plexes.append(plex)
+        labels.append(tuple(seen[player].labels[i] for i in order))
+        actions.append(tuple(seen[player].actions[i] for i in order))
+        numbers.append(_sequences(ends[player], order, plex.width))
+
+    leaves = Leaves(
+        sequence=(numbers[0], numbers[1]),
+        chance=np.array(chance),
+        payoff=(np.array(payoff[0]), np.array(payoff[1])),
+        gather=(
+            segments(numbers[0], plexes[0].sequences),
+            segments(numbers[1], plexes[1].sequences),
+        ),
+    )
+    return Game(
+        name=name,
+        form=SequenceForm((plexes[0], plexes[1]), leaves),
+        names=Names(players, (labels[0], labels[1]), (actions[0], actions[1])),
+        root=root,
+        game_class=game_class or _zero_sum_or_general(leaves),
+        tags=_columns(tags),
+        scenario=scenario,
+    )
+
+
+def spell(trail: Trail) -> str:
+    """Return the history at the end of `trail`, readable: its actions, or "the root"."""
+    return " / ".join(history(trail)) or "the root"
+
+
+def history(trail: Trail) -> History:
+    """Return the actions of `trail` from the root on."""
+    labels = []
+    while trail is not None:
+        trail, label = trail
+        labels.append(label)
+    return tuple(reversed(labels))
+
+
+def _check_payoffs(node: Terminal, trail: Trail) -> None:
+    if not all(math.isfinite(float(u)) for u in node.payoffs):
+        raise InputError(f"the payoffs after {spell(trail)} are {node.payoffs}, expected numbers")
+
+
+def _check_chance(node: Chance, trail: Trail) -> None:
+    numbers = [float(p) for p in node.probabilities]
+    if len(numbers) != len(node.actions) or not numbers:
+        raise InputError(
+            f"the chance node after {spell(trail)} has {len(node.actions)} actions and "
+            f"{len(numbers)} probabilities, expected one of each or more"
+        )
+    if not all(math.isfinite(p) and p >= 0 for p in numbers):
+        raise InputError(
+            f"the chance node after {spell(trail)} has the probabilities {numbers}, "
+            "expected numbers from 0 to 1"
+        )
+    if abs(math.fsum(numbers) - 1) > ROUNDING:
+        raise InputError(
+            f"the chance probabilities after {spell(trail)} sum to {math.fsum(numbers):.12g}, "
+            "expected 1"
+        )
+
+
+def _visit(seen: _Seen, node: Decision, last: Found, trail: Trail) -> int:
+    """Return the number of `node`'s infoset, after checking it against its first visit."""
+    number = seen.number.get(node.infoset)
+    if number is None:
+        number = len(seen.labels)
+        if not node.actions or len(set(node.actions)) != len(node.actions):
+            raise InputError(
+                f"infoset {node.infoset!r} after {spell(trail)} offers {list(node.actions)}, "
+                "expected at least one action, all different"
+            )
+        seen.number[node.infoset] = number
+        seen.labels.append(node.infoset)
+        seen.actions.append(node.actions)
+        seen.parent.append(last)
+        seen.first.append(trail)
+    elif seen.actions[number] != node.actions:
+        raise InputError(
+            f"infoset {node.infoset!r} of player {node.player} offers "
+            f"{list(seen.actions[number])} after {spell(seen.first[number])}, but "
+            f"{list(node.actions)} after {spell(trail)}; nodes of one infoset must offer the same"
+        )
+    elif seen.parent[number] != last:
+        raise InputError(
+            f"player {node.player} has imperfect recall at infoset {node.infoset!r}: "
+            f"{_spell_last(seen, seen.parent[number])} before {spell(seen.first[number])}, but "
+            f"{_spell_last(seen, last)} before {spell(trail)}; "
+            "only games with perfect recall can be solved"
+        )
+    return number
+
+
+def _spell_last(seen: _Seen, last: Found) -> str:
+    if last == EMPTY:
+        return "it has not moved"
+    infoset, action = last
+    return f"its last move was {seen.actions[infoset][action]!r} at {seen.labels[infoset]!r}"
+
+
+def _treeplex(seen: _Seen) -> tuple[Treeplex, list[int]]:
+    """Return one player's treeplex and the walk's infoset numbers in treeplex order."""
+    width = max((len(actions) for actions in seen.actions), default=1)
+    depth: list[int] = []
+    for infoset, _ in seen.parent:  # a parent is visited before its children
+        depth.append(0 if infoset < 0 else depth[infoset] + 1)
+
+    by_level: list[list[int]] = [[] for _ in range(max(depth, default=-1) + 1)]
+    for infoset, k in enumerate(depth):
+        by_level[k].append(infoset)
+
+    levels, order = [], []
+    above, slots = {-1: 0}, 1  # positions of the level above, and how many sequences it has
+    for members in by_level:
+        parent_of = {i: above[seen.parent[i][0]] * width + seen.parent[i][1] for i in members}
+        members = sorted(members, key=lambda i: parent_of[i])  # stable: walk order inside
+        parent = np.array([parent_of[i] for i in members], dtype=np.int32)
+        count = np.array([len(seen.actions[i]) for i in members])
+        legal = np.arange(width) < count[:, None]
+        levels.append(Level(legal, parent, segments(parent, slots)))
+        above, slots = {i: k for k, i in enumerate(members)}, len(members) * width
+        order += members
+    return Treeplex(tuple(levels), width), order
+
+
+def _sequences(last: list[Found], order: list[int], width: int) -> np.ndarray:
+    """Return the sequence number [L] of each leaf's last (infoset, action)."""
+    position = np.zeros(len(order) + 1, dtype=np.int64)  # the final slot serves infoset -1
+    position[order] = np.arange(len(order))
+    pairs = np.array(last, dtype=np.int64).reshape(-1, 2)
+    sequence = 1 + position[pairs[:, 0]] * width + pairs[:, 1]
+    return np.where(pairs[:, 0] < 0, 0, sequence).astype(np.int32)
+
+
+def _zero_sum_or_general(leaves: Leaves) -> GameClass:
+    total = np.asarray(leaves.payoff[0]) + np.asarray(leaves.payoff[1])
+    scale = max(float(np.abs(leaves.payoff).max()), 1.0)
+    return "zero-sum" if np.ptp(total) <= 1e-12 * scale else "general-sum"
+
+
+def _columns(tags: list[Mapping[str, float]]) -> dict[str, np.ndarray]:
+    names = dict.fromkeys(name for row in tags for name in row)
+    return {name: np.array([row.get(name, 0.0) for row in tags]) for name in names}

@@ -1,0 +1,1 @@
+"""Decide from a bundle, with the standard library alone."""
