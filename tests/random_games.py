@@ -29,7 +29,7 @@ stages = st.builds(
     mover=st.sampled_from([None, 0, 1]),
     seen_by=st.tuples(st.booleans(), st.booleans()),
     actions=st.integers(1, 3),
-    may_end=st.booleans(),
+    may_end=st.sampled_from([False, False, True]),
 )
 
 
@@ -48,7 +48,7 @@ def unfold(plan: tuple[Stage, ...], seed: int, zero_sum: bool) -> Callable[[], N
         stage = plan[k]
         observed = seen[stage.mover] if stage.mover is not None else history
         # The number of actions is a function of what the mover sees: ragged, but per infoset.
-        count = 1 + numbers("count", k, observed).randrange(stage.actions)
+        count = numbers("count", k, observed).choice([1, stage.actions, stage.actions])
         labels = tuple(
             f"{k}{letter}{'!' if stage.may_end and letter == 'a' else ''}"
             for letter in "abc"[:count]
@@ -73,7 +73,7 @@ def roots(zero_sum: bool | None = None, most_stages: int = 5) -> st.SearchStrate
     """Return a strategy of `root` callables for `csa_games.build.build`."""
     return st.builds(
         unfold,
-        st.lists(stages, min_size=1, max_size=most_stages).map(tuple),
+        st.lists(stages, min_size=2, max_size=most_stages).map(tuple),
         st.integers(0, 2**20),
         st.booleans() if zero_sum is None else st.just(zero_sum),
     )
