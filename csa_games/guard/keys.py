@@ -1,0 +1,42 @@
+"""The keys of table rows, built here and nowhere else: by the exporter and by the guard.
+
+A state is what the assistant has seen: for each turn the ask, the signal and, but for the last
+turn, its own response. Names hold only a-z, 0-9 and _, so the marks between them are unambiguous.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
+
+KEY_VERSION = 1
+
+
+class Turn(NamedTuple):
+    """One turn as the assistant sees it; `response` is None while it is being decided."""
+
+    ask: str
+    signal: str
+    response: Optional[str] = None  # noqa: UP045 - platforms still run guards on Python 3.9
+
+
+def state_key(turns: Sequence[Turn]) -> str:
+    """Return the key of the assistant's information set: `plain:clear>guide/plain:flag`."""
+    parts = []
+    for turn in turns:
+        seen = turn.ask + ":" + turn.signal
+        parts.append(seen if turn.response is None else seen + ">" + turn.response)
+    return "/".join(parts)
+
+
+def coarse_key(turns: Sequence[Turn], features: Sequence[str]) -> str:
+    """Return the key of a coarser row: `~turn=2,ask=plain,signal=flag`, keeping `features`."""
+    last = turns[-1]
+    full = {"turn": str(len(turns)), "ask": last.ask, "signal": last.signal}
+    return "~" + ",".join(name + "=" + full[name] for name in features)
+
+
+def user_key(intent: str, public: Sequence[tuple[str, str]]) -> str:
+    """Return the key of a user's information set: `malicious|plain>guide/plain>clarify`.
+
+    `public` holds the (ask, response) of every turn so far; users do not see signals.
+    """
+    return intent + "|" + "/".join(ask + ">" + response for ask, response in public)
