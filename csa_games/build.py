@@ -1,9 +1,10 @@
 """Rules to arrays: walk a tree once, check it, and lay out both treeplexes and the leaves."""
 
 import math
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from csa_games.segments import segments
 if TYPE_CHECKING:
     from csa_games.scenario import Scenario
 
-Trail = tuple["Trail", str] | None
+Trail = tuple[Any, str] | None
 """A history as a linked list, so that siblings share it: (what came before, last action)."""
 
 Found = tuple[int, int]
@@ -43,37 +44,42 @@ def build(
     players: tuple[str, str] = ("player 0", "player 1"),
     game_class: GameClass | None = None,
     scenario: "Scenario | None" = None,
+    most_nodes: int | None = None,
 ) -> Game:
     """Return the game that `root` unfolds to.
 
     Raises `InputError` when chance probabilities are negative, not finite or do not sum to 1 (to
     1e-9), when payoffs are not finite, when the nodes of an infoset offer different actions, or
-    when a player forgets what it knew or did (imperfect recall); the sentence names the infoset and
-    the two histories that disagree.
+    when a player forgets what it knew or did (imperfect recall), naming the infoset and the two
+    histories that disagree; and when there are more than `most_nodes` nodes (None: no limit).
 
     `game_class` defaults to "zero-sum" when the payoffs of every leaf sum to one constant (to
     1e-12 of the largest payoff), and to "general-sum" otherwise.
     """
     seen = (_Seen(), _Seen())
-    ends: tuple[list[Found], list[Found]] = ([], [])
-    chance: list[float] = []
-    payoff: tuple[list[float], list[float]] = ([], [])
-    tags: list[Mapping[str, float]] = []
+    # One machine number per leaf and column: Python objects would take several times the memory.
+    ends = (array("q"), array("q"))
+    chance, payoff = array("d"), (array("d"), array("d"))
+    tags: dict[str, array[float]] = {}
 
     stack: list[tuple[Callable[[int], Node], int, Trail, Found, Found, float]] = [
         (lambda _: root(), 0, None, EMPTY, EMPTY, 1.0)
     ]
+    nodes = 0
     while stack:
+        nodes += 1
+        if most_nodes is not None and nodes > most_nodes:
+            raise InputError(f"the tree has more than {most_nodes} nodes, the most allowed here")
         child, k, trail, last_0, last_1, probability = stack.pop()
         node = child(k)
         if isinstance(node, Terminal):
-            _check_payoffs(node, trail)
-            ends[0].append(last_0)
-            ends[1].append(last_1)
+            first, second = _payoffs(node, trail)
+            ends[0].extend(last_0)
+            ends[1].extend(last_1)
             chance.append(probability)
-            payoff[0].append(float(node.payoffs[0]))
-            payoff[1].append(float(node.payoffs[1]))
-            tags.append(node.tags)
+            payoff[0].append(first)
+            payoff[1].append(second)
+            _note(tags, node.tags, len(chance) - 1)
         elif isinstance(node, Chance):
             _check_chance(node, trail)
             for a in reversed(range(len(node.actions))):
@@ -105,8 +111,8 @@ def build(
 
     leaves = Leaves(
         sequence=(numbers[0], numbers[1]),
-        chance=np.array(chance),
-        payoff=(np.array(payoff[0]), np.array(payoff[1])),
+        chance=np.frombuffer(chance),
+        payoff=(np.frombuffer(payoff[0]), np.frombuffer(payoff[1])),
         gather=(
             segments(numbers[0], plexes[0].sequences),
             segments(numbers[1], plexes[1].sequences),
@@ -118,7 +124,7 @@ def build(
         names=Names(players, (labels[0], labels[1]), (actions[0], actions[1])),
         root=root,
         game_class=game_class or _zero_sum_or_general(leaves),
-        tags=_columns(tags),
+        tags={name: _padded(column, len(chance)) for name, column in tags.items()},
         scenario=scenario,
     )
 
@@ -137,9 +143,17 @@ def history(trail: Trail) -> History:
     return tuple(reversed(labels))
 
 
-def _check_payoffs(node: Terminal, trail: Trail) -> None:
-    if not all(math.isfinite(float(u)) for u in node.payoffs):
-        raise InputError(f"the payoffs after {spell(trail)} are {node.payoffs}, expected numbers")
+def _payoffs(node: Terminal, trail: Trail) -> tuple[float, float]:
+    try:
+        first, second = float(node.payoffs[0]), float(node.payoffs[1])
+    except OverflowError:  # a fraction beyond the range of float64
+        first = second = math.inf
+    if not (math.isfinite(first) and math.isfinite(second)):
+        raise InputError(
+            f"the payoffs after {spell(trail)} are {', '.join(map(str, node.payoffs))}, "
+            "expected two numbers that a float64 can hold"
+        )
+    return first, second
 
 
 def _check_chance(node: Chance, trail: Trail) -> None:
@@ -224,13 +238,13 @@ def _treeplex(seen: _Seen) -> tuple[Treeplex, list[int]]:
     return Treeplex(tuple(levels), width), order
 
 
-def _sequences(last: list[Found], order: list[int], width: int) -> np.ndarray:
+def _sequences(last: "array[int]", order: list[int], width: int) -> np.ndarray:
     """Return the sequence number [L] of each leaf's last (infoset, action)."""
-    position = np.zeros(len(order) + 1, dtype=np.int64)  # the final slot serves infoset -1
+    position = np.zeros(len(order) + 1, dtype=np.int32)  # the final slot serves infoset -1
     position[order] = np.arange(len(order))
-    pairs = np.array(last, dtype=np.int64).reshape(-1, 2)
-    sequence = 1 + position[pairs[:, 0]] * width + pairs[:, 1]
-    return np.where(pairs[:, 0] < 0, 0, sequence).astype(np.int32)
+    infoset, action = np.frombuffer(last, dtype=np.int64).reshape(-1, 2).T
+    sequence = 1 + position[infoset] * width + action
+    return np.where(infoset < 0, 0, sequence).astype(np.int32)
 
 
 def _zero_sum_or_general(leaves: Leaves) -> GameClass:
@@ -239,6 +253,14 @@ def _zero_sum_or_general(leaves: Leaves) -> GameClass:
     return "zero-sum" if np.ptp(total) <= 1e-12 * scale else "general-sum"
 
 
-def _columns(tags: list[Mapping[str, float]]) -> dict[str, np.ndarray]:
-    names = dict.fromkeys(name for row in tags for name in row)
-    return {name: np.array([row.get(name, 0.0) for row in tags]) for name in names}
+def _note(columns: "dict[str, array[float]]", tags: Mapping[str, float], leaf: int) -> None:
+    """Append a leaf's tags to their columns; a column is zero on the leaves that it skips."""
+    for name, number in tags.items():
+        column = columns.setdefault(name, array("d"))
+        column.frombytes(bytes(8 * (leaf - len(column))))
+        column.append(number)
+
+
+def _padded(column: "array[float]", length: int) -> np.ndarray:
+    column.frombytes(bytes(8 * (length - len(column))))
+    return np.frombuffer(column)

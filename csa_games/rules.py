@@ -4,7 +4,7 @@ Nothing else describes a game: dialogue scenarios, `.efg` files and OpenSpiel ga
 root node, and `build` turns a root node into arrays.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -65,3 +65,20 @@ def from_function(node_at: Callable[[History], Node]) -> Node:
 def no_child(k: int) -> Node:
     """Stand in for `child` in nodes that `from_function` completes."""
     raise NotImplementedError("wrap the function in csa_games.rules.from_function")
+
+
+def walk(root: Callable[[], Node]) -> Iterator[tuple[int, int, Node]]:
+    """Yield (parent, k, node) for every node: a parent before its children, left to right.
+
+    Nodes are numbered 0, 1, 2, ... in this order; `node` is child `k` of node `parent`, and the
+    root has the parent -1. No node is kept longer than its own children need it.
+    """
+    stack: list[tuple[int, int, Callable[[int], Node]]] = [(-1, 0, lambda _: root())]
+    number = 0
+    while stack:
+        parent, k, child = stack.pop()
+        node = child(k)
+        yield parent, k, node
+        if not isinstance(node, Terminal):
+            stack.extend((number, a, node.child) for a in reversed(range(len(node.actions))))
+        number += 1
