@@ -81,7 +81,7 @@ def backup(
         stop = start
     root = payoff[0] if below is None else payoff[0] + below[0]
     empty = xp.zeros((0, width), dtype=payoff.dtype)
-    return xp.concat([*reversed(values), empty]), root
+    return xp.concat([*reversed(values), empty]), xp.asarray(root)
 
 
 def mean_of(policy: Float[Array, "I A"]) -> Collapse:
