@@ -1,0 +1,137 @@
+"""Best responses, values and gaps: what a policy is worth, in float64, whoever made it.
+
+A *best response* of player i maximises i's expected payoff against the other's policy. Player i's
+*gap* is what it would gain by one; NashConv is the sum of both gaps, zero exactly at equilibria.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from csa_games.arrays import Array
+from csa_games.errors import InputError
+from csa_games.fold import Collapse, backup, gradient, legal_mask, mean_of, reach
+from csa_games.game import Game, Policy, Progress, Solution, Status, Treeplex
+
+ROUNDING = 1e-6  # how far a row of a policy may be off 1: float32 policies are welcome
+
+
+def best_response(
+    game: Game, player: int, policy: Policy
+) -> tuple[Float[np.ndarray, "I A"], float]:
+    """Return a pure best response [I, A] to the other's part of `policy`, and what it is worth.
+
+    The value is in payoff units. Among equally good actions the first is chosen, also where the
+    player's infoset cannot be reached. Raises `InputError` when `policy` is not one of this game.
+    """
+    treeplex = game.form.treeplex[player]
+    action_values, value = backup(
+        treeplex, _gradient(game, player, _checked(game, policy)), _maximum_of(treeplex)
+    )
+    legal = legal_mask(treeplex)
+    best = np.where(legal, action_values, -np.inf).argmax(axis=-1)
+    return np.eye(treeplex.width)[best], float(value)
+
+
+def value(game: Game, policy: Policy) -> Float[np.ndarray, "2"]:
+    """Return both players' expected payoffs under `policy`; errors as in `best_response`."""
+    return _value_and_gap(game, _checked(game, policy))[0]
+
+
+def gap(game: Game, policy: Policy) -> Float[np.ndarray, "2"]:
+    """Return what each player would gain by a best response; errors as in `best_response`.
+
+    In payoff units, and never negative except by rounding. Defined in general-sum games as well.
+    """
+    return _value_and_gap(game, _checked(game, policy))[1]
+
+
+def certify(
+    game: Game,
+    policy: Policy,
+    *,
+    method: str,
+    steps: int,
+    seconds: float,
+    status: Status,
+    dead_zone: float = 0.0,
+    history: tuple[Progress, ...] = (),
+) -> Solution:
+    """Return `policy` with its value and gap, computed from the policy alone.
+
+    Every solver's result is made here. Errors as in `best_response`.
+    """
+    checked = _checked(game, policy)
+    worth, gained = _value_and_gap(game, checked)
+    return Solution(
+        game=game.name,
+        method=method,
+        policy=checked,
+        value=worth,
+        gap=gained,
+        steps=steps,
+        seconds=seconds,
+        status=status,
+        game_class=game.game_class,
+        dead_zone=dead_zone,
+        history=history,
+    )
+
+
+def refuse_quantal(game: Game, method: str) -> None:
+    """Raise `InputError` when `game` has users who do not best-respond by definition."""
+    intents = () if game.scenario is None else game.scenario.intents
+    quantal = [intent.name for intent in intents if intent.behaviour == "quantal"]
+    if quantal:
+        raise InputError(
+            f"{method} cannot solve {game.name}: its intents {', '.join(map(repr, quantal))} are "
+            "quantal, and it looks for policies from which nobody gains by a best response, which "
+            "is not how a quantal user chooses"
+        )
+
+
+def _value_and_gap(
+    game: Game, policy: Policy
+) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+    worth, best = np.zeros(2), np.zeros(2)
+    for player in (0, 1):
+        treeplex = game.form.treeplex[player]
+        payoff = _gradient(game, player, policy)
+        worth[player] = backup(treeplex, payoff, mean_of(policy[player]))[1]
+        best[player] = backup(treeplex, payoff, _maximum_of(treeplex))[1]
+    return worth, best - worth
+
+
+def _gradient(game: Game, player: int, policy: Policy) -> Float[Array, " S"]:
+    opponent = 1 - player
+    return gradient(game.form, player, reach(game.form.treeplex[opponent], policy[opponent]))
+
+
+def _maximum_of(treeplex: Treeplex) -> Collapse:
+    """Return the rule that collapses action values to that of the best legal action."""
+    legal = legal_mask(treeplex)
+    return lambda q, rows: np.where(legal[rows], q, -np.inf).max(axis=-1)
+
+
+def _checked(game: Game, policy: Policy) -> Policy:
+    """Return `policy` in float64 numpy arrays after checking that it is one of `game`."""
+    faults, arrays = [], []
+    for player, treeplex in enumerate(game.form.treeplex):
+        rows = np.asarray(policy[player], np.float64)
+        legal = legal_mask(treeplex)
+        who = f"the policy of {game.names.players[player]} in {game.name}"
+        if rows.shape != legal.shape:
+            faults.append(f"{who} has the shape {rows.shape}, expected {legal.shape}")
+            continue
+        proper = np.where(legal, rows >= 0, rows == 0).all(axis=-1)  # False for NaN
+        proper &= np.abs(rows.sum(axis=-1) - 1) <= ROUNDING
+        if not proper.all():
+            wrong = int(np.argmin(proper))
+            count = len(game.names.actions[player][wrong])
+            faults.append(
+                f"{who} is {rows[wrong].tolist()} at infoset {game.names.infosets[player][wrong]!r}"
+                f", expected probabilities of its {count} actions that sum to 1 and then zeros"
+            )
+        arrays.append(rows)
+    if faults:
+        raise InputError(*faults)
+    return arrays[0], arrays[1]
