@@ -256,8 +256,11 @@ def _zero_sum_or_general(leaves: Leaves) -> GameClass:
 def _note(columns: "dict[str, array[float]]", tags: Mapping[str, float], leaf: int) -> None:
     """Append a leaf's tags to their columns; a column is zero on the leaves that it skips."""
     for name, number in tags.items():
-        column = columns.setdefault(name, array("d"))
-        column.frombytes(bytes(8 * (leaf - len(column))))
+        column = columns.get(name)
+        if column is None:
+            column = columns[name] = array("d")
+        if len(column) < leaf:
+            column.frombytes(bytes(8 * (leaf - len(column))))
         column.append(number)
 
 
