@@ -24,6 +24,7 @@ Found = tuple[int, int]
 
 EMPTY: Found = (-1, 0)
 ROUNDING = 1e-9  # how far a chance node's probabilities may be off 1
+LARGEST = 1e150  # payoff: sums of squares of smaller ones stay finite in float64
 
 
 @dataclass
@@ -49,9 +50,10 @@ def build(
     """Return the game that `root` unfolds to.
 
     Raises `InputError` when chance probabilities are negative, not finite or do not sum to 1 (to
-    1e-9), when payoffs are not finite, when the nodes of an infoset offer different actions, or
-    when a player forgets what it knew or did (imperfect recall), naming the infoset and the two
-    histories that disagree; and when there are more than `most_nodes` nodes (None: no limit).
+    1e-9), when payoffs are not numbers up to 1e150 in size, when there are more than `most_nodes`
+    nodes (None: no limit), when the nodes of an infoset offer different actions, or when a player
+    forgets what it knew or did (imperfect recall); the last two name the infoset and the two
+    histories that disagree.
 
     `game_class` defaults to "zero-sum" when the payoffs of every leaf sum to one constant (to
     1e-12 of the largest payoff), and to "general-sum" otherwise.
@@ -148,10 +150,10 @@ def _payoffs(node: Terminal, trail: Trail) -> tuple[float, float]:
         first, second = float(node.payoffs[0]), float(node.payoffs[1])
     except OverflowError:  # a fraction beyond the range of float64
         first = second = math.inf
-    if not (math.isfinite(first) and math.isfinite(second)):
+    if not (abs(first) <= LARGEST and abs(second) <= LARGEST):  # nan compares as false
         raise InputError(
-            f"the payoffs after {spell(trail)} are {', '.join(map(str, node.payoffs))}, "
-            "expected two numbers that a float64 can hold"
+            f"the payoffs after {spell(trail)} are {first} and {second}, "
+            f"expected numbers from -{LARGEST:g} to {LARGEST:g}"
         )
     return first, second
 

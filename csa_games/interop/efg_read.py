@@ -32,6 +32,8 @@ TOKEN = re.compile(
     re.VERBOSE,
 )
 
+MOST_DIGITS = 1000  # of a number; more serve no purpose here and cost quadratic time
+
 Payoffs = tuple[Fraction, Fraction]
 
 
@@ -112,15 +114,15 @@ class _Reader:
 
     def nodes(self) -> Iterator[tuple[int, int, Node]]:
         """Yield (parent, k, node) for every node of the file, as `csa_games.rules.walk` does."""
-        none: Payoffs = (Fraction(0), Fraction(0))
-        open_nodes = [(-1, 0, none)]  # still to come: parent, action, payoffs gathered before
+        # Nodes still to come: parent, action, and the payoffs on the way there.
+        open_nodes: list[tuple[int, int, Payoffs | None]] = [(-1, 0, None)]
         number = 0
         while open_nodes:
             parent, k, before = open_nodes.pop()
             node, outcome = self.node(1 + len(open_nodes))
-            so_far = before if outcome is None else (before[0] + outcome[0], before[1] + outcome[1])
+            so_far = _sum(before, outcome)
             if isinstance(node, Terminal):
-                yield parent, k, Terminal(so_far)
+                yield parent, k, Terminal(so_far or (Fraction(0), Fraction(0)))
             else:
                 yield parent, k, node
                 open_nodes.extend((number, a, so_far) for a in reversed(range(len(node.actions))))
@@ -267,12 +269,14 @@ class _Reader:
         """Read an integer, a decimal or a fraction; all are exact."""
         token = self.take("number", expected)
         if token.text not in self.numbers:
+            if len(token.text) > MOST_DIGITS:
+                self.fail(token, f"a number of at most {MOST_DIGITS} digits")
             try:
                 number = Fraction(token.text)
                 float(number)
             except ZeroDivisionError:
                 self.fail(token, "a fraction with another denominator than 0")
-            except (ValueError, OverflowError):
+            except OverflowError:
                 self.fail(token, "a number that a float64 can hold")
             self.numbers[token.text] = number
         return self.numbers[token.text]
@@ -322,6 +326,13 @@ class _Reader:
             f"{self.file}, line {line}, column {column}: found {_brief(found)}, "
             f"expected {_brief(expected)}"
         )
+
+
+def _sum(first: Payoffs | None, second: Payoffs | None) -> Payoffs | None:
+    """Return the sum of two outcomes, None being the null outcome."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first[0] + second[0], first[1] + second[1]
 
 
 def _brief(text: str) -> str:

@@ -134,6 +134,26 @@ class TreeGame(pyspiel.Game):  # type: ignore[misc]
         """Return the state at the root."""
         return TreeState(self)
 
+    def make_py_observer(self, kind: Any = None, params: Any = None) -> "TreeObserver":
+        """Return what OpenSpiel's C++ code asks for information states."""
+        return TreeObserver()
+
+
+class TreeObserver:
+    """Observes an information state as its string; there are no tensors."""
+
+    tensor = None
+
+    def __init__(self) -> None:
+        self.dict: dict[str, Any] = {}
+
+    def set_from(self, state: "TreeState", player: int) -> None:
+        """Do nothing: there is no tensor to fill."""
+
+    def string_from(self, state: "TreeState", player: int) -> str:
+        """Return the information state of `player`."""
+        return state.information_state_string(player)
+
 
 class TreeState(pyspiel.State):  # type: ignore[misc]
     """A node of the tree. Its attributes are numbers and strings, because OpenSpiel copies them."""
