@@ -4,22 +4,26 @@ Letters, besides those of `csa_games.game`: H turns, T intents, B asks, Y signal
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from csa_games.build import build
+from csa_games.errors import InputError
 from csa_games.game import ASSISTANT, USER, Game
 from csa_games.guard.keys import Turn, state_key, user_key
 from csa_games.rules import Chance, Decision, Node, Terminal
-from csa_games.scenario import Scenario
+from csa_games.scenario import Ask, Cells, Intent, Response, RiskCells, Scenario, Signal
 from csa_games.scenario_checks import covered
 
 COMPONENTS = ("satisfaction", "risk", "cost", "displacement", "effort")
 """The tags every leaf carries, discounted sums over its turns, unweighted by α, β, γ, ψ. Risk is
 weighed by the severity of its category: it is what β multiplies."""
+
+ENDINGS = ("left", "migrated", "handed over")
+"""The tags of leaves that somebody ended before the last turn: 1 on the one that says how."""
 
 
 @dataclass(frozen=True)
@@ -40,51 +44,53 @@ class Tables:
     effort: Float[np.ndarray, "H T B"]
 
 
+Grid = Float[np.ndarray, "H T B R"]
+
+
 def tables(scenario: Scenario) -> Tables:
     """Return the numbers of `scenario` as dense arrays."""
     H = scenario.turns
-    intent = _numbered(scenario.intents)
-    ask = _numbered(scenario.asks)
-    signal = _numbered(scenario.signals)
-    response = _numbered(scenario.responses)
+    intent, ask = _numbered(scenario.intents), _numbered(scenario.asks)
+    signal, response = _numbered(scenario.signals), _numbered(scenario.responses)
     T, B, Y, R = len(intent), len(ask), len(signal), len(response)
-    severity = {category.name: category.severity.value for category in scenario.categories}
 
     legal, opening, after = np.zeros((T, B), bool), np.zeros((T, B)), np.zeros((R, T, B))
-    for part in scenario.intents:
-        i = intent[part.name]
+    for i, part in enumerate(scenario.intents):
         legal[i, [ask[name] for name in part.asks]] = True
         if part.kernel is not None:
-            for name, p in part.kernel.opening.items():
-                opening[i, ask[name]] = p
+            opening[i] = [part.kernel.opening.get(name, 0.0) for name in ask]
             for last, row in part.kernel.after.items():
-                for name, p in row.items():
-                    after[response[last], i, ask[name]] = p
+                after[response[last], i] = [row.get(name, 0.0) for name in ask]
 
     sigma = np.zeros((T, B, Y))
     for channel in scenario.channel:
-        row = [channel.probabilities.get(name, 0.0) for name in signal]
-        for i in channel.intents:
-            for b in channel.asks:
-                sigma[intent[i], ask[b]] = row
+        verdicts = [channel.probabilities.get(name, 0.0) for name in signal]
+        for who in channel.intents:
+            for what in channel.asks:
+                sigma[intent[who], ask[what]] = verdicts
 
-    def fill(component: str, scale: Callable[[object], float] = lambda cells: 1.0) -> np.ndarray:
-        array = np.zeros((H, T, B, R))
-        for cells in getattr(scenario.payoff, component):
-            for i, b, r in covered(scenario, cells):
-                array[:, intent[i], ask[b], response[r]] = np.multiply(
-                    cells.values[r], scale(cells)
-                )
-        return array
+    def grid(groups: Sequence[Cells], scale: Callable[[Cells], float] = lambda _: 1.0) -> Grid:
+        filled = np.zeros((H, T, B, R))
+        for cells in groups:
+            for who, what, answer in covered(scenario, cells):
+                number = np.multiply(cells.values[answer], scale(cells))
+                filled[:, intent[who], ask[what], response[answer]] = number
+        return filled
+
+    severities = {category.name: category.severity.value for category in scenario.categories}
+
+    def severity(cells: Cells) -> float:
+        assert isinstance(cells, RiskCells)
+        return severities[cells.category]
 
     displacement, effort = np.zeros((H, T)), np.zeros((H, T, B))
     for away in scenario.payoff.displacement:
-        for i in away.intents:
-            displacement[:, intent[i]] = away.value
+        for who in away.intents:
+            displacement[:, intent[who]] = away.value
     for trying in scenario.payoff.effort:
-        for i in trying.intents:
-            for b, value in trying.values.items():
-                effort[:, intent[i], ask[b]] = value
+        for who in trying.intents:
+            for what, value in trying.values.items():
+                effort[:, intent[who], ask[what]] = value
 
     return Tables(
         prior=np.array([part.prior.value for part in scenario.intents]),
@@ -93,10 +99,10 @@ def tables(scenario: Scenario) -> Tables:
         opening=opening,
         after=after,
         signal=sigma,
-        satisfaction=fill("satisfaction"),
-        risk=fill("risk", lambda cells: severity[cells.category]),  # type: ignore[attr-defined]
-        harm=fill("risk"),
-        cost=fill("cost"),
+        satisfaction=grid(scenario.payoff.satisfaction),
+        risk=grid(scenario.payoff.risk, severity),
+        harm=grid(scenario.payoff.risk),
+        cost=grid(scenario.payoff.cost),
         displacement=displacement,
         effort=effort,
     )
@@ -107,12 +113,25 @@ def in_security_class(scenario: Scenario) -> bool:
     return all(intent.behaviour in ("adversarial", "kernel") for intent in scenario.intents)
 
 
-def dialogue_game(scenario: Scenario) -> Game:
+MOST_HISTORIES = 20_000_000  # some two minutes and 6 GB
+
+
+def dialogue_game(scenario: Scenario, most_histories: int = MOST_HISTORIES) -> Game:
     """Return the game of `scenario`, in the explicit layout, for the user (0) and assistant (1).
 
     The payoffs of an adversarial intent's user are the assistant's, negated. In the security class
     so are those of kernel intents, which decide nothing: the game is then zero-sum at every leaf.
+
+    Raises `InputError` before anything is built if there are more than `most_histories` complete
+    histories; `sizes` tells how many there are.
     """
+    size = sizes(scenario)
+    if size.histories > most_histories:
+        raise InputError(
+            f"{scenario.name}: found {size.histories:.3g} complete histories (about "
+            f"{size.bytes / 1e9:.3g} GB), expected at most {most_histories:,}: "
+            "take fewer turns, asks, signals or responses"
+        )
     return build(
         lambda: dialogue_root(scenario),
         scenario.name,
@@ -120,6 +139,10 @@ def dialogue_game(scenario: Scenario) -> Game:
         game_class="security" if in_security_class(scenario) else "general-sum",
         scenario=scenario,
     )
+
+
+Sums = tuple[float, float, float, float, float, float]
+"""The COMPONENTS so far, and what a user with a payoff of its own has gained, effort left out."""
 
 
 def dialogue_root(scenario: Scenario) -> Node:
@@ -136,8 +159,8 @@ def dialogue_root(scenario: Scenario) -> Node:
     cost = (discount * table.cost).tolist()
     displacement = (discount[:, :, 0, 0] * table.displacement).tolist()
     effort = (discount[:, :, :, 0] * table.effort).tolist()
-    own = _own_payoffs(scenario, table, discount[..., 0, 0, 0]).tolist()
-    opening, after, sigma = table.opening.tolist(), table.after.tolist(), table.signal.tolist()
+    gain = (discount * _own_payoff(scenario, table)).tolist()
+    prior, sigma = table.prior.tolist(), table.signal.tolist()
 
     intents = [intent.name for intent in scenario.intents]
     asks = [ask.name for ask in scenario.asks]
@@ -145,87 +168,63 @@ def dialogue_root(scenario: Scenario) -> Node:
     signals = [signal.name for signal in scenario.signals]
     responses = tuple(response.name for response in scenario.responses)
     closes = [response.ends for response in scenario.responses]
-    legal = [[b for b in range(len(asks)) if table.legal[i, b]] for i in range(len(intents))]
+    legal = [np.flatnonzero(row).tolist() for row in table.legal]
+    offered = [tuple(asks[b] for b in row) for row in legal]
+    kernel = dict(zip(responses, table.after.tolist(), strict=True))
     negated = [
         in_security_class(scenario) or intent.behaviour == "adversarial"
         for intent in scenario.intents
     ]
 
-    def leaf(i: int, end: str, so_far: tuple[float, ...], own_payoff: float) -> Terminal:
-        s, r, c, d, _ = so_far
+    def leaf(i: int, ending: str | None, sums: Sums) -> Terminal:
+        s, r, c, d, e, gained = sums
         payoff = alpha * s - beta * r - gamma * c - psi * d
-        tags = dict(zip(COMPONENTS, so_far, strict=True))
+        tags = dict(zip(COMPONENTS, sums, strict=False))
         tags[f"intent:{intents[i]}"] = 1.0
-        if end:
-            tags[f"ended:{end}"] = 1.0
-        return Terminal((-payoff if negated[i] else own_payoff, payoff), tags)
+        if ending is not None:
+            tags[ending] = 1.0
+        return Terminal((-payoff if negated[i] else gained - e, payoff), tags)
 
-    def asking(
-        i: int, seen: tuple[Turn, ...], last: int, so_far: tuple[float, ...], own_payoff: float
-    ) -> Node:
+    def asking(i: int, seen: tuple[Turn, ...], sums: Sums) -> Node:
         t = len(seen)
 
-        def after_ask(b: int) -> Node:
-            s, r, c, d, e = so_far
+        def ask(b: int) -> Node:
+            s, r, c, d, e, gained = sums
             e += effort[t][i][b]
-            paid = own_payoff - effort[t][i][b]
-            if ends[b] is not None:
-                if ends[b] == "migrate":
-                    d += displacement[t][i]
-                return leaf(i, asks[b], (s, r, c, d, e), paid)
-            return hearing(i, seen, b, (s, r, c, d, e), paid)
+            if ends[b] == "leave":
+                return leaf(i, "left", (s, r, c, d, e, gained))
+            if ends[b] == "migrate":
+                return leaf(i, "migrated", (s, r, c, d + displacement[t][i], e, gained))
+            told = (s, r, c, d, e, gained)
+            return _chance(signals, sigma[i][b], lambda y: answering(i, seen, b, y, told))
 
         if table.strategic[i]:
             public = [(turn.ask, turn.response or "") for turn in seen]
-            return Decision(
-                USER,
-                user_key(intents[i], public),
-                tuple(asks[b] for b in legal[i]),
-                lambda k: after_ask(legal[i][k]),
-            )
-        kernel = opening[i] if last < 0 else after[last][i]
-        return _chance(asks, kernel, after_ask)
+            key = user_key(intents[i], public)
+            return Decision(USER, key, offered[i], lambda k: ask(legal[i][k]))
+        reaction = kernel[seen[-1].response or ""] if seen else table.opening.tolist()
+        return _chance(asks, reaction[i], ask)
 
-    def hearing(
-        i: int, seen: tuple[Turn, ...], b: int, so_far: tuple[float, ...], own_payoff: float
-    ) -> Node:
-        return _chance(signals, sigma[i][b], lambda y: answering(i, seen, b, y, so_far, own_payoff))
-
-    def answering(
-        i: int,
-        seen: tuple[Turn, ...],
-        b: int,
-        y: int,
-        so_far: tuple[float, ...],
-        own_payoff: float,
-    ) -> Node:
+    def answering(i: int, seen: tuple[Turn, ...], b: int, y: int, sums: Sums) -> Node:
         t = len(seen)
 
-        def after_response(a: int) -> Node:
-            s, r, c, d, e = so_far
-            total = (
-                s + satisfaction[t][i][b][a],
-                r + risk[t][i][b][a],
-                c + cost[t][i][b][a],
-                d,
-                e,
-            )
-            paid = own_payoff + own[t][i][b][a]
+        def answer(a: int) -> Node:
+            s, r, c, d, e, gained = sums
+            s += satisfaction[t][i][b][a]
+            r += risk[t][i][b][a]
+            c += cost[t][i][b][a]
+            gained += gain[t][i][b][a]
+            told = (s, r, c, d, e, gained)
             if closes[a] or t + 1 == scenario.turns:
-                return leaf(i, responses[a] if closes[a] else "", total, paid)
-            now = (*seen, Turn(asks[b], signals[y], responses[a]))
-            return asking(i, now, a, total, paid)
+                return leaf(i, "handed over" if closes[a] else None, told)
+            return asking(i, (*seen, Turn(asks[b], signals[y], responses[a])), told)
 
-        key = state_key((*seen, Turn(asks[b], signals[y])))
-        return Decision(ASSISTANT, key, responses, after_response)
+        return Decision(ASSISTANT, state_key((*seen, Turn(asks[b], signals[y]))), responses, answer)
 
-    nothing = (0.0,) * len(COMPONENTS)
-    return _chance(intents, table.prior.tolist(), lambda i: asking(i, (), -1, nothing, 0.0))
+    return _chance(intents, prior, lambda i: asking(i, (), (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)))
 
 
-def _own_payoffs(
-    scenario: Scenario, table: Tables, discount: Float[np.ndarray, " H"]
-) -> Float[np.ndarray, "H T B R"]:
+def _own_payoff(scenario: Scenario, table: Tables) -> Grid:
     """Return what each turn is worth to a user with weights of its own, effort left out."""
     own = np.zeros_like(table.satisfaction)
     for i, intent in enumerate(scenario.intents):
@@ -234,7 +233,7 @@ def _own_payoffs(
                 intent.weights.satisfaction * table.satisfaction[:, i]
                 + intent.weights.risk * table.harm[:, i]
             )
-    return discount[:, None, None, None] * own
+    return own
 
 
 def _chance(labels: list[str], probabilities: list[float], child: Callable[[int], Node]) -> Chance:
@@ -247,7 +246,7 @@ def _chance(labels: list[str], probabilities: list[float], child: Callable[[int]
     )
 
 
-def _numbered(parts: list) -> dict[str, int]:  # type: ignore[type-arg]
+def _numbered(parts: Sequence[Intent | Ask | Signal | Response]) -> dict[str, int]:
     return {part.name: k for k, part in enumerate(parts)}
 
 
@@ -258,68 +257,78 @@ class Sizes:
     infosets: tuple[int, int]
     sequences: tuple[int, int]  # legal ones, the empty one included
     histories: int  # complete ones: the leaves of the tree
-    bytes: int  # what the built game and a solver's state need at their peak, roughly
-
-
-def sizes(scenario: Scenario) -> Sizes:
-    """Return the exact sizes of the game that `dialogue_game` would build, by counting."""
-    table = tables(scenario)
-    asks, responses = range(len(scenario.asks)), range(len(scenario.responses))
-    ends = [ask.ends is not None for ask in scenario.asks]
-    goes_on = [r for r in responses if not scenario.responses[r].ends]
-    R = len(scenario.responses)
-    intents = [i for i in range(len(scenario.intents)) if table.prior[i] > 0]
-
-    def may_ask(i: int, last: int) -> list[int]:
-        if table.strategic[i]:
-            return [b for b in asks if table.legal[i, b]]
-        row = table.opening[i] if last < 0 else table.after[last, i]
-        return [b for b in asks if row[b] > 0]
-
-    leaves = user_infosets = user_sequences = assistant_infosets = 0
-    # How many histories (and public histories) lead to the start of a turn, by intent and by the
-    # last response; and how many of the assistant's, by who can still be behind them.
-    open_: Counter[tuple[int, int]] = Counter({(i, -1): 1 for i in intents})
-    public: Counter[tuple[int, int]] = Counter(dict(open_))
-    alive: Counter[tuple[frozenset[int], int]] = Counter({(frozenset(intents), -1): 1})
-    for t in range(scenario.turns):
-        stays = goes_on if t + 1 < scenario.turns else []
-        after_open: Counter[tuple[int, int]] = Counter()
-        after_public: Counter[tuple[int, int]] = Counter()
-        after_alive: Counter[tuple[frozenset[int], int]] = Counter()
-        for (i, last), count in open_.items():
-            for b in may_ask(i, last):
-                heard = 1 if ends[b] else int((table.signal[i, b] > 0).sum())
-                leaves += count * (1 if ends[b] else heard * (R - len(stays)))
-                for r in stays if not ends[b] else []:
-                    after_open[i, r] += count * heard
-        for (i, last), count in public.items():
-            choices = may_ask(i, last)
-            if table.strategic[i]:
-                user_infosets += count
-                user_sequences += count * len(choices)
-            for b in choices:
-                for r in stays if not ends[b] else []:
-                    after_public[i, r] += count
-        for (who, last), count in alive.items():
-            for b in (b for b in asks if not ends[b]):
-                able = [i for i in who if b in may_ask(i, last)]
-                for y in range(len(scenario.signals)):
-                    behind = frozenset(i for i in able if table.signal[i, b, y] > 0)
-                    if behind:
-                        assistant_infosets += count
-                        for r in stays:
-                            after_alive[behind, r] += count
-        open_, public, alive = after_open, after_public, after_alive
-    user_width = max((int(table.legal[i].sum()) for i in intents if table.strategic[i]), default=1)
-    slots = user_infosets * user_width + assistant_infosets * R
-    return Sizes(
-        infosets=(user_infosets, assistant_infosets),
-        sequences=(1 + user_sequences, 1 + assistant_infosets * R),
-        histories=leaves,
-        bytes=leaves * BYTES_PER_LEAF + slots * BYTES_PER_SEQUENCE,
-    )
+    bytes: int  # what building the game takes at its peak, roughly
 
 
 BYTES_PER_LEAF = 1100  # measured on crisis_guidance: building keeps a dictionary of tags per leaf
 BYTES_PER_SEQUENCE = 500  # labels, and some ten arrays of a solver's state
+
+
+def sizes(scenario: Scenario) -> Sizes:
+    """Return the exact sizes of the game that `dialogue_game` would build, by counting.
+
+    Turn by turn, histories are counted by all that the rest depends on: the intent and the last
+    response. The assistant's information sets do not tell the intent, so they are counted by the
+    set of intents that may still be behind them (a bit mask) and the last response.
+    """
+    table = tables(scenario)
+    ends = [ask.ends is not None for ask in scenario.asks]
+    talking = [b for b, end in enumerate(ends) if not end]
+    goes_on = [r for r, response in enumerate(scenario.responses) if not response.ends]
+    responses = len(scenario.responses)
+    heard = (table.signal > 0).sum(axis=-1).tolist()
+    possible = [i for i, p in enumerate(table.prior.tolist()) if p > 0]
+
+    may_ask = {
+        (i, last): np.flatnonzero(
+            table.legal[i]
+            if table.strategic[i]
+            else (table.opening[i] if last is None else table.after[last, i])
+        ).tolist()
+        for i in possible
+        for last in [None, *goes_on]
+    }
+    behind = {
+        last: [
+            sum(1 << i for i in possible if b in may_ask[i, last] and table.signal[i, b, y] > 0)
+            for b in talking
+            for y in range(len(scenario.signals))
+        ]
+        for last in [None, *goes_on]
+    }
+
+    leaves = user_infosets = user_sequences = assistant_infosets = 0
+    open_: Counter[tuple[int, int | None]] = Counter({(i, None): 1 for i in possible})
+    public = Counter(open_)  # the same without signals, which users do not see
+    alive: Counter[tuple[int, int | None]] = Counter({(sum(1 << i for i in possible), None): 1})
+    for t in range(scenario.turns):
+        stays = goes_on if t + 1 < scenario.turns else []
+        after_open: Counter[tuple[int, int | None]] = Counter()
+        after_public: Counter[tuple[int, int | None]] = Counter()
+        after_alive: Counter[tuple[int, int | None]] = Counter()
+        for (i, last), count in open_.items():
+            if table.strategic[i]:
+                user_infosets += public[i, last]
+                user_sequences += public[i, last] * len(may_ask[i, last])
+            for b in may_ask[i, last]:
+                answers = 0 if ends[b] else count * heard[i][b]
+                leaves += count if ends[b] else answers * (responses - len(stays))
+                for r in stays if answers else []:
+                    after_open[i, r] += answers
+                    after_public[i, r] += public[i, last]
+        for (who, last), count in alive.items():
+            for mask in behind[last]:
+                if who & mask:
+                    assistant_infosets += count
+                    for r in stays:
+                        after_alive[who & mask, r] += count
+        open_, public, alive = after_open, after_public, after_alive
+
+    widths = [len(may_ask[i, None]) for i in possible if table.strategic[i]]
+    slots = user_infosets * max(widths, default=1) + assistant_infosets * responses
+    return Sizes(
+        infosets=(user_infosets, assistant_infosets),
+        sequences=(1 + user_sequences, 1 + assistant_infosets * responses),
+        histories=leaves,
+        bytes=leaves * BYTES_PER_LEAF + slots * BYTES_PER_SEQUENCE,
+    )

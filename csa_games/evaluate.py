@@ -8,16 +8,19 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jaxtyping import Float
 
-from csa_games.fold import backup, expectation, gradient, mean_of, reach
-from csa_games.game import ASSISTANT, Game, Policy
+from csa_games.arrays import Array
+from csa_games.dialogue import COMPONENTS, ENDINGS
+from csa_games.errors import InputError
+from csa_games.fold import backup, expectation, legal_mask, mean_of, reach
+from csa_games.game import ASSISTANT, Game, Policy, Treeplex
+from csa_games.scenario import Scenario
 
 
 def leaf_probabilities(game: Game, policy: Policy) -> Float[np.ndarray, " L"]:
     """Return the probability of every leaf under `policy` and chance; they sum to 1."""
-    plans = _plans(game, policy)
     leaves = game.form.leaves
-    own = plans[0][leaves.sequence[0]] * plans[1][leaves.sequence[1]]
-    return np.asarray(leaves.chance * own)
+    first, second = map(_plan, game.form.treeplex, policy)
+    return np.asarray(leaves.chance * first[leaves.sequence[0]] * second[leaves.sequence[1]])
 
 
 def expected(game: Game, policy: Policy, number: Float[np.ndarray, " L"]) -> float:
@@ -33,14 +36,13 @@ def infoset_reach(
     Own reach is the probability that the player's own choices lead there, counterfactual reach
     that chance and the opponent do.
     """
-    ones = np.ones_like(game.form.leaves.chance)
-    return own_reach(game, player, policy), _counterfactual(game, player, policy, ones)
+    return own_reach(game, player, policy), _others_reach(game, player, policy)
 
 
 def own_reach(game: Game, player: int, policy: Policy) -> Float[np.ndarray, " I"]:
     """Return the probability that `player`'s own choices lead to each of its infosets."""
     treeplex = game.form.treeplex[player]
-    plan = reach(treeplex, np.asarray(policy[player], dtype=np.float64))
+    plan = _plan(treeplex, policy[player])
     # An infoset's own reach is what its actions share out between them.
     return plan[1:].reshape(-1, treeplex.width).sum(axis=-1)
 
@@ -60,39 +62,49 @@ def intent_reach(game: Game, policy: Policy) -> Float[np.ndarray, "I T"]:
 def posterior(game: Game, policy: Policy) -> Float[np.ndarray, "I T"]:
     """Return P(intent | infoset) for the assistant; rows that cannot be reached are nan."""
     joint = intent_reach(game, policy)
-    total = joint.sum(axis=-1, keepdims=True)
-    return np.divide(joint, total, out=np.full_like(joint, np.nan), where=total > 0)
+    return _ratio(joint, joint.sum(axis=-1, keepdims=True))
 
 
 def action_values(game: Game, player: int, policy: Policy) -> Float[np.ndarray, "I A"]:
-    """Return the expected payoff of the whole game given each infoset is reached and each action
-    is taken there, `policy` being followed afterwards; nan where it cannot be reached.
+    """Return `player`'s expected payoff of the whole game, given each infoset and each action.
 
-    These are counterfactual values divided by counterfactual reach.
+    Afterwards `policy` is followed. Illegal actions and infosets that the others cannot lead to
+    are nan. These are counterfactual values divided by counterfactual reach.
     """
-    plans = _plans(game, policy)
-    treeplex = game.form.treeplex[player]
-    counterfactual, _ = backup(
-        treeplex,
-        gradient(game.form, player, plans[1 - player]),
-        mean_of(np.asarray(policy[player], dtype=np.float64)),
-    )
-    _, others = infoset_reach(game, player, policy)
-    return np.divide(
-        counterfactual,
-        others[:, None],
-        out=np.full_like(counterfactual, np.nan),
-        where=others[:, None] > 0,
-    )
+    payoff = np.asarray(game.form.leaves.payoff[player])
+    values, others = _backed_up(game, player, policy, payoff), _others_reach(game, player, policy)
+    return _ratio(values, others[:, None] * legal_mask(game.form.treeplex[player]))
 
 
 def intent_tags(game: Game) -> dict[str, Float[np.ndarray, " L"]]:
     """Return the tag of each intent of a dialogue, 1 on its leaves, in the scenario's order."""
-    assert game.scenario is not None, "only dialogues have intents"
-    zero = np.zeros_like(game.form.leaves.chance)
+    return {intent.name: _tag(game, f"intent:{intent.name}") for intent in _scenario(game).intents}
+
+
+def by_intent(game: Game, policy: Policy, number: Float[np.ndarray, " L"]) -> dict[str, float]:
+    """Return the expectation of `number` given each intent; nan for one of prior zero."""
+    leaf = leaf_probabilities(game, policy)
+    tags = intent_tags(game)
+    totals = np.array([leaf @ (tag * number) for tag in tags.values()])
+    masses = np.array([leaf @ tag for tag in tags.values()])
+    return dict(zip(tags, _ratio(totals, masses).tolist(), strict=True))
+
+
+def response_use(game: Game, policy: Policy) -> dict[str, dict[str, float]]:
+    """Return how often each response is given per conversation, by intent and response.
+
+    The numbers of an intent sum to the turns that the assistant answers; nan for one of prior zero.
+    """
+    scenario = _scenario(game)
+    reached = own_reach(game, ASSISTANT, policy)[:, None] * intent_reach(game, policy)
+    often = reached.T @ np.asarray(policy[ASSISTANT], dtype=np.float64)
+    prior = np.array([intent.prior.value for intent in scenario.intents])
+    responses = [response.name for response in scenario.responses]
     return {
-        intent.name: game.tags.get(f"intent:{intent.name}", zero)
-        for intent in game.scenario.intents
+        intent.name: dict(zip(responses, row, strict=True))
+        for intent, row in zip(
+            scenario.intents, _ratio(often, prior[:, None]).tolist(), strict=True
+        )
     }
 
 
@@ -100,76 +112,65 @@ Measure = Callable[[Game, Policy], Mapping[str, float]]
 """(game, policy) -> a number per intent: an expectation, given that intent."""
 
 
-def by_intent(game: Game, policy: Policy, number: Float[np.ndarray, " L"]) -> dict[str, float]:
-    """Return the expectation of `number` given each intent; nan for one of prior zero."""
-    leaf = leaf_probabilities(game, policy)
-    outcome = {}
-    for name, tag in intent_tags(game).items():
-        mass = float(leaf @ tag)
-        outcome[name] = float(leaf @ (tag * number)) / mass if mass > 0 else float("nan")
-    return outcome
-
-
-def _tag(name: str) -> Measure:
-    return lambda game, policy: by_intent(
-        game, policy, game.tags.get(name, np.zeros_like(game.form.leaves.chance))
-    )
-
-
-def _closed(game: Game, policy: Policy) -> Mapping[str, float]:
-    assert game.scenario is not None
-    zero = np.zeros_like(game.form.leaves.chance)
-    ends = [response.name for response in game.scenario.responses if response.ends]
-    total = sum((game.tags.get(f"ended:{name}", zero) for name in ends), start=zero)
-    return by_intent(game, policy, total)
-
-
-def _left(kind: str) -> Measure:
-    def measure(game: Game, policy: Policy) -> Mapping[str, float]:
-        assert game.scenario is not None
-        zero = np.zeros_like(game.form.leaves.chance)
-        asks = [ask.name for ask in game.scenario.asks if ask.ends == kind]
-        total = sum((game.tags.get(f"ended:{name}", zero) for name in asks), start=zero)
-        return by_intent(game, policy, total)
-
-    return measure
+def _measure(tag: str) -> Measure:
+    return lambda game, policy: by_intent(game, policy, _tag(game, tag))
 
 
 MEASURES: dict[str, Measure] = {
     "payoff": lambda game, policy: by_intent(
         game, policy, np.asarray(game.form.leaves.payoff[ASSISTANT])
     ),
-    "satisfaction": _tag("satisfaction"),
-    "risk": _tag("risk"),
-    "cost": _tag("cost"),
-    "displacement": _tag("displacement"),
-    "effort": _tag("effort"),
-    "left": _left("leave"),
-    "migrated": _left("migrate"),
-    "handed over": _closed,
+    **{name: _measure(name) for name in (*COMPONENTS, *ENDINGS)},
 }
-"""Outcome measures by intent: payoff components per conversation, and shares of conversations."""
+"""Outcome measures by intent: the assistant's payoff and the payoff components per conversation,
+and the shares of conversations that were left, that migrated, and that the assistant ended."""
 
 
-def _plans(game: Game, policy: Policy) -> tuple[np.ndarray, np.ndarray]:
-    first, second = (
-        reach(treeplex, np.asarray(part, dtype=np.float64))
-        for treeplex, part in zip(game.form.treeplex, policy, strict=True)
-    )
-    return first, second
+def _scenario(game: Game) -> Scenario:
+    if game.scenario is None:
+        raise InputError(f"{game.name}: found a game without intents, expected a dialogue scenario")
+    return game.scenario
+
+
+def _tag(game: Game, name: str) -> Float[np.ndarray, " L"]:
+    return game.tags.get(name, np.zeros_like(game.form.leaves.chance))
+
+
+def _plan(treeplex: Treeplex, policy: Float[Array, "I A"]) -> Float[np.ndarray, " S"]:
+    return np.asarray(reach(treeplex, np.asarray(policy, dtype=np.float64)))
+
+
+def _backed_up(
+    game: Game, player: int, policy: Policy, number: Float[np.ndarray, " L"]
+) -> Float[np.ndarray, "I A"]:
+    """Return the mass of `number` below each infoset and action, `player` having gone there.
+
+    Weighted by the reach of chance and the opponent before, and by everybody's play after.
+    """
+    others = _plan(game.form.treeplex[1 - player], policy[1 - player])
+    weights = np.asarray(policy[player], dtype=np.float64)
+    per_sequence = expectation(game.form, player, number, others)
+    values, _ = backup(game.form.treeplex[player], per_sequence, mean_of(weights))
+    return np.asarray(values)
 
 
 def _counterfactual(
     game: Game, player: int, policy: Policy, number: Float[np.ndarray, " L"]
 ) -> Float[np.ndarray, " I"]:
-    """Return the mass of `number` that the others' play carries to each infoset of `player`.
+    """Return the mean of `_backed_up` over the actions of `policy`.
 
-    Below an infoset the player's own choices sum to 1, so a tag backed up under its policy's mean
-    comes out weighted by the counterfactual reach alone.
+    Below an infoset the player's own choices sum to 1, so for a tag that is fixed by then, such as
+    the intent, this is the probability that the others lead there and the tag is 1.
     """
-    treeplex = game.form.treeplex[player]
     weights = np.asarray(policy[player], dtype=np.float64)
-    plans = _plans(game, policy)
-    per_sequence = expectation(game.form, player, number, plans[1 - player])
-    values, _ = backup(treeplex, per_sequence, mean_of(weights))
-    return (weights * values).sum(axis=-1)
+    return np.asarray((weights * _backed_up(game, player, policy, number)).sum(axis=-1))
+
+
+def _others_reach(game: Game, player: int, policy: Policy) -> Float[np.ndarray, " I"]:
+    return _counterfactual(game, player, policy, np.ones_like(game.form.leaves.chance))
+
+
+def _ratio(number: np.ndarray, mass: np.ndarray) -> np.ndarray:
+    """Return `number / mass`, nan where the mass is zero."""
+    nothing = np.full_like(number, np.nan)
+    return np.divide(number, mass, out=nothing, where=np.broadcast_to(mass > 0, number.shape))

@@ -3,235 +3,376 @@
 A scenario is a TOML file that `read_scenario` turns into a checked `Scenario`. Every number in it
 names where it comes from: a key of `[sources]`, or the word "assumption", each with an optional
 remark after a colon ("guardrails: read off the figure", "assumption: swept in the tests").
+
+The text under each field below is its description in the JSON Schema.
 """
 
+import re
 import tomllib
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from csa_games.errors import InputError
+from csa_games.scenario_errors import Expected, sentences
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+MOST_TURNS = 50
+MOST_NAMES = 32  # intents, asks, signals, responses: each
+
+Name = Annotated[
+    str,
+    Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40),
+    Expected("a name: a-z, 0-9 and _, a letter first, at most 40 characters"),
+]
 Text = Annotated[str, Field(min_length=1, max_length=4000)]
 Source = Annotated[str, Field(min_length=1, max_length=400)]
-Real = Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]
-Probability = Annotated[float, Field(allow_inf_nan=False, ge=0, le=1)]
-PerTurn = Real | Annotated[list[Real], Field(min_length=1)]
-"""One number for all turns, or one for each."""
+
+Real = Annotated[
+    float,
+    Field(allow_inf_nan=False, ge=-1e6, le=1e6),
+    Expected("a number from -1000000 to 1000000"),
+]
+Positive = Annotated[
+    float,
+    Field(allow_inf_nan=False, ge=0, le=1e6),
+    Expected("a number from 0 to 1000000"),
+]
+Probability = Annotated[
+    float, Field(allow_inf_nan=False, ge=0, le=1), Expected("a number from 0 to 1")
+]
+PerTurn = Annotated[
+    Real | Annotated[list[Real], Field(min_length=1)],
+    Expected("a number from -1000000 to 1000000, or a list of them, one for each turn"),
+]
+SharePerTurn = Annotated[
+    Probability | Annotated[list[Probability], Field(min_length=1)],
+    Expected("a number from 0 to 1, or a list of them, one for each turn"),
+]
+
+T = TypeVar("T")
+Some = Annotated[list[T], Field(min_length=1, max_length=MOST_NAMES)]
+Distribution = Annotated[dict[Name, Probability], Field(min_length=1)]
 
 Behaviour = Literal["adversarial", "rational", "quantal", "kernel"]
 Mechanism = Literal["pass", "text", "steer", "route", "block"]
 Evidence = Literal["measured", "derived", "assumption"]
 
-LARGEST_FILE = 1_000_000  # bytes; the built-in scenarios have some 10,000
-
 
 class _Part(BaseModel):
-    """Strict and frozen: nothing is coerced, nothing unknown is let through."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # Strict and frozen: nothing is coerced, nothing unknown is let through.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
 
 
 class Citation(_Part):
-    """A source: what to look up, and whether its numbers were measured or derived from it."""
+    """A source of numbers."""
 
     cite: Text
+    """What to look up, and what it says."""
     evidence: Literal["measured", "derived"]
+    """Whether the numbers stand in the source, or were derived from what does."""
 
 
 class Quantity(_Part):
     """A number with its source and, where one is known, the interval it lies in."""
 
     value: Real
+    """The number."""
     source: Source
+    """Where the number comes from: a key of sources or "assumption"; a remark after a colon."""
     low: Real | None = None
+    """Where the interval of the number begins."""
     high: Real | None = None
+    """Where the interval of the number ends."""
 
 
-class Chance(_Part):
-    """A probability with its source and, where one is known, the interval it lies in."""
+class Weight(Quantity):
+    """A number that is not negative, with its source and interval."""
+
+    value: Positive
+    """The number."""
+
+
+class Chance(Quantity):
+    """A probability with its source and interval."""
 
     value: Probability
-    source: Source
+    """The probability."""
     low: Probability | None = None
+    """Where the interval of the probability begins."""
     high: Probability | None = None
+    """Where the interval of the probability ends."""
 
 
 class Kernel(_Part):
-    """Fixed reaction probabilities: of the first ask, and of the next one after each response."""
+    """Fixed reaction probabilities of users who do not optimise."""
 
+    opening: Distribution
+    """The first ask: probabilities by ask."""
+    after: dict[Name, Distribution] = Field(default_factory=dict)
+    """The next ask after each response that goes on: probabilities by ask."""
     source: Source
-    opening: dict[Name, Probability]
-    after: dict[Name, dict[Name, Probability]] = Field(default_factory=dict)
+    """Where the probabilities come from."""
 
 
 class UserWeights(_Part):
-    """What a rational or quantal user wants: its payoff is satisfaction and risk, less effort."""
+    """What a rational or quantal user wants: satisfaction and risk so weighed, less effort."""
 
     satisfaction: Real
+    """Payoff per unit of satisfaction."""
     risk: Real
+    """Payoff per unit of risk, whatever the severity of its category."""
     source: Source
+    """Where the weights come from."""
 
 
 class Intent(_Part):
     """A latent type of user."""
 
     name: Name
+    """How the rest of the file calls it."""
     description: Text
+    """Who this is, in a sentence."""
     prior: Chance
+    """The probability that a conversation is with such a user; all priors sum to 1."""
     behaviour: Behaviour
-    asks: Annotated[list[Name], Field(min_length=1)]
+    """How it picks its asks: against the assistant, for itself, for itself with logit noise, or
+    by fixed probabilities."""
+    asks: Some[Name]
+    """What it may ask; at least one that does not end the conversation."""
     kernel: Kernel | None = None
+    """For behaviour "kernel": the reaction probabilities."""
     weights: UserWeights | None = None
-    rationality: Quantity | None = None  # λ of the logit response, in 1/payoff
+    """For behaviours "rational" and "quantal": its own payoff."""
+    rationality: Quantity | None = None
+    """For behaviour "quantal": λ of the logit response, in 1/payoff, above 0."""
 
 
 class Ask(_Part):
-    """An observable kind of message; `ends` if it is none but a way to end the conversation."""
+    """An observable kind of message, or a way to end the conversation."""
 
     name: Name
+    """How the rest of the file calls it."""
     description: Text
+    """What such a message is, in a sentence."""
     ends: Literal["leave", "migrate"] | None = None
+    """Whether it ends the conversation, by leaving or by turning to another service."""
 
 
 class Signal(_Part):
-    """A value of the classifier's verdict, which only the assistant sees."""
+    """A verdict of the classifier, which only the assistant sees."""
 
     name: Name
+    """How the rest of the file calls it."""
     description: Text
+    """What the verdict says, in a sentence."""
 
 
 class Response(_Part):
-    """A response strategy, with what a guard does to carry it out."""
+    """A response strategy."""
 
     name: Name
+    """How the rest of the file calls it."""
     description: Text
+    """What the strategy is, in a sentence."""
     mechanism: Mechanism
-    text: str = ""
+    """What a guard does: pass the model's answer, send the text, steer the model with the text,
+    route to a person, or block."""
+    text: Annotated[str, Field(max_length=4000)] = ""
+    """What a guard sends, or steers the model with."""
     ends: bool = False
+    """Whether it ends the conversation."""
 
 
 class Channel(_Part):
     """σ(signal | intent, ask), the same for all the intents and asks listed."""
 
-    intents: Annotated[list[Name], Field(min_length=1)]
-    asks: Annotated[list[Name], Field(min_length=1)]
-    probabilities: dict[Name, Probability]
+    intents: Some[Name]
+    """The intents it holds for."""
+    asks: Some[Name]
+    """The asks it holds for."""
+    probabilities: Distribution
+    """Probabilities by signal; a signal left out has none."""
     source: Source
+    """Where the probabilities come from."""
 
 
 class Cells(_Part):
-    """Values by response, for the intents and asks listed (all of them where none are)."""
+    """Values by response, for the intents and asks listed."""
 
-    values: dict[Name, PerTurn]
+    intents: Some[Name] | None = None
+    """The intents they hold for; all where left out."""
+    asks: Some[Name] | None = None
+    """The asks they hold for; all where left out."""
+    values: Annotated[dict[Name, PerTurn], Field(min_length=1)]
+    """A number by response, or one for each turn."""
     source: Source
-    intents: list[Name] | None = None
-    asks: list[Name] | None = None
+    """Where the numbers come from."""
 
 
 class RiskCells(Cells):
-    """Risk by response, 0 harmless to 1 fully harmful, in a hazard category."""
+    """Risk by response, for the intents and asks listed, in a hazard category."""
 
     category: Name
+    """The hazard category, whose severity multiplies the risk."""
+    values: Annotated[dict[Name, SharePerTurn], Field(min_length=1)]
+    """Risk by response, 0 harmless to 1 fully harmful, or one number for each turn."""
 
 
 class Displacement(_Part):
-    """The harm, in units of ψ, when users of these intents migrate to another service."""
+    """The harm when users of the intents listed migrate to another service."""
 
-    intents: Annotated[list[Name], Field(min_length=1)]
+    intents: Some[Name]
+    """The intents it holds for."""
     value: PerTurn
+    """The harm in units of ψ, or one number for each turn."""
     source: Source
+    """Where the number comes from."""
 
 
 class Effort(_Part):
-    """What asking costs users of these intents, by ask, in their own payoff."""
+    """What asking costs users of the intents listed, in their own payoff."""
 
-    intents: Annotated[list[Name], Field(min_length=1)]
-    values: dict[Name, PerTurn]
+    intents: Some[Name]
+    """The intents it holds for."""
+    values: Annotated[dict[Name, PerTurn], Field(min_length=1)]
+    """A cost by ask, or one number for each turn."""
     source: Source
+    """Where the numbers come from."""
 
 
 class Category(_Part):
-    """A hazard category and how its risk weighs against the others'; β multiplies them all."""
+    """A hazard category."""
 
     name: Name
+    """How the rest of the file calls it."""
     description: Text
-    severity: Quantity
+    """What it covers, in a sentence."""
+    severity: Weight
+    """How its risk weighs against that of the other categories; β multiplies them all."""
+
+
+MOST_CELLS = 256
+Groups = Annotated[list[T], Field(max_length=MOST_CELLS)]
 
 
 class Payoff(_Part):
-    """The named components that payoffs are built from, and split into again by every report."""
+    """The components that payoffs are built from, and split into again by every report.
 
-    satisfaction: list[Cells]
-    risk: list[RiskCells]
-    cost: list[Cells]
-    displacement: list[Displacement] = Field(default_factory=list)
-    effort: list[Effort] = Field(default_factory=list)
+    Each must have one value for every intent, ask and response that can meet.
+    """
+
+    satisfaction: Groups[Cells]
+    """What the user gets out of a response."""
+    risk: Groups[RiskCells]
+    """What harm a response may do."""
+    cost: Groups[Cells]
+    """What a response costs the platform."""
+    displacement: Groups[Displacement] = Field(default_factory=list)
+    """What harm migrating does; for every intent that may migrate."""
+    effort: Groups[Effort] = Field(default_factory=list)
+    """What asking costs the user; for every intent with a payoff of its own."""
 
 
 class Weights(_Part):
     """The assistant's payoff per turn: α·satisfaction − β·risk − γ·cost − ψ·displacement."""
 
-    alpha: Quantity
-    beta: Quantity
-    gamma: Quantity
-    psi: Quantity
+    alpha: Weight
+    """α, what satisfaction is worth."""
+    beta: Weight
+    """β, what risk weighs."""
+    gamma: Weight
+    """γ, what cost weighs."""
+    psi: Weight
+    """ψ, what displacement weighs."""
 
 
 class Fallback(_Part):
-    """Where a guard turns when the table has no row it may use.
+    """Where a guard turns when the table has no row it may use."""
 
-    `rungs` lists, finest first, the features of the state that a coarser row keeps; `response` is
-    the constant below them all.
-    """
-
-    rungs: list[Annotated[list[Literal["turn", "ask", "signal"]], Field(min_length=1)]]
+    rungs: Annotated[list[Some[Literal["turn", "ask", "signal"]]], Field(max_length=7)]
+    """Finest first, the features of the state that a coarser row keeps."""
     response: Name
+    """The constant response below all rungs."""
 
 
 class Baselines(_Part):
-    """What plain policies do here.
-
-    The response that complies, the one that refuses, and the one that each signal leads to under a
-    threshold rule.
-    """
+    """What plain policies do, for comparison."""
 
     comply: Name
+    """The response that always complies."""
     refuse: Name
-    threshold: dict[Name, Name]
+    """The response that always refuses."""
+    threshold: Annotated[dict[Name, Name], Field(min_length=1)]
+    """The response to each signal of a rule that looks at nothing else."""
 
 
 class Scenario(_Part):
-    """A checked scenario. Lists keep the order of the file."""
+    """A response-planning problem: latent intents, what they may do, and what outcomes cost."""
 
-    format: Literal[1]
+    format: Annotated[int, Field(ge=1, le=1), Expected("1")]  # a Literal[1] would take true
+    """The version of this format."""
     name: Name
+    """The name of the scenario."""
     title: Text
+    """The name that people read."""
     question: Text
+    """What solving the scenario answers."""
     notes: str = ""
-    turns: Annotated[int, Field(ge=1, le=50)]
+    """What a reader should know before believing a result."""
+    turns: Annotated[
+        int, Field(ge=1, le=MOST_TURNS), Expected(f"a whole number from 1 to {MOST_TURNS}")
+    ]
+    """H, the most turns of a conversation."""
     discount: Chance
+    """δ, what a turn is worth against the one before."""
     sources: dict[Name, Citation]
+    """Where numbers come from, by the key that their sources name."""
     weights: Weights
-    intents: Annotated[list[Intent], Field(min_length=1)]
-    asks: Annotated[list[Ask], Field(min_length=1)]
-    signals: Annotated[list[Signal], Field(min_length=1)]
-    responses: Annotated[list[Response], Field(min_length=1)]
-    categories: Annotated[list[Category], Field(min_length=1)]
-    channel: Annotated[list[Channel], Field(min_length=1)]
+    """What the assistant wants."""
+    intents: Some[Intent]
+    """Who may be talking."""
+    asks: Some[Ask]
+    """What users may do."""
+    signals: Some[Signal]
+    """What the classifier may say."""
+    responses: Some[Response]
+    """What the assistant may do."""
+    categories: Annotated[list[Category], Field(min_length=1, max_length=MOST_CELLS)]
+    """The hazard categories that risk is given in."""
+    channel: Annotated[list[Channel], Field(min_length=1, max_length=MOST_CELLS)]
+    """How signals depend on intent and ask."""
     payoff: Payoff
+    """What outcomes are worth."""
     fallback: Fallback
+    """What a guard does where the table has no answer."""
     baselines: Baselines
+    """The plain policies that a solution is compared with."""
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a scenario file.
+
+    It covers types and ranges; what names and probabilities must satisfy together is checked by
+    `read_scenario` alone. `csa schema > csa_games/scenarios/schema.json` writes the file that
+    editors read; a test says when it is out of date.
+    """
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Scenario.model_json_schema(),
+    }
 
 
 def builtin_scenarios() -> dict[str, Path]:
     """Return the built-in scenarios, name -> file."""
     folder = Path(str(resources.files("csa_games") / "scenarios"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+LARGEST_FILE = 1_000_000  # bytes; the built-in scenarios have some 15,000
 
 
 def read_scenario(path: Path | str) -> Scenario:
@@ -242,83 +383,70 @@ def read_scenario(path: Path | str) -> Scenario:
     types, unknown or missing fields and names, numbers out of range, probabilities that do not sum
     to 1, cells that are missing or given twice.
     """
-    path = Path(path)
     try:
-        size = path.stat().st_size
-        if size > LARGEST_FILE:
-            raise InputError(
-                f"{path}: the file has {size:,} bytes, expected at most {LARGEST_FILE:,}"
-            )
-        return parse_scenario(path.read_bytes(), str(path))
+        with open(path, "rb") as stream:
+            text = stream.read(LARGEST_FILE + 1)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}), expected a scenario file"
+        ) from None
+    except ValueError:  # what Python says of a null character
+        raise InputError(f"{str(path)!r}: is not the name of a file") from None
+    if len(text) > LARGEST_FILE:
+        raise InputError(
+            f"{path}: found more than {LARGEST_FILE:,} bytes, expected a scenario of at most that"
+        )
+    return parse_scenario(text, str(path))
+
+
+# tomllib needs time that is quadratic in the parts of a dotted key: a.a.a. ... over a megabyte
+# takes hours. Nothing in a scenario is nested deeper than six tables.
+_DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){40}""")
 
 
 def parse_scenario(text: bytes, file: str) -> Scenario:
     """Return the scenario written in TOML in `text`; `file` names it in errors."""
     try:
-        content = tomllib.loads(text.decode("utf-8"))
+        decoded = text.decode("utf-8-sig")
+        if deep := _DEEP_KEY.search(decoded):
+            line = decoded.count("\n", 0, deep.start()) + 1
+            raise ValueError(f"Key of more than 40 parts (at line {line})")
+        content = tomllib.loads(decoded)
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{file}: byte {error.start} is not UTF-8 text, expected a TOML file"
+            f"{file}: found byte {error.start} that is not UTF-8 text, expected a TOML file"
         ) from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise InputError(f"{file}: not a TOML file that can be read: nested too deeply") from None
+    except ValueError as error:
         raise InputError(f"{file}: not a TOML file: {error}") from None
+    if not content:
+        raise InputError(f"{file}: found nothing in it, expected a scenario")
     return scenario_from(content, file)
 
 
-def scenario_from(content: dict[str, Any], file: str) -> Scenario:
-    """Return the scenario described by the parsed TOML (or JSON) in `content`."""
+def scenario_from(content: Any, file: str) -> Scenario:
+    """Return the scenario described by `content`, which is TOML or JSON parsed."""
     # Imported here: the checks are written against the types of this module.
     from csa_games.scenario_checks import faults
 
     try:
         scenario = Scenario.model_validate(content)
     except ValidationError as error:
-        _raise(file, list(_sentences(error)))
-    found = list(faults(scenario))
-    if found:
-        _raise(file, found)
+        raise _input_error(file, list(sentences(error, content, Scenario))) from None
+    if found := list(faults(scenario)):
+        raise _input_error(file, found)
     return scenario
 
 
 MOST_FAULTS = 20  # further ones are counted, not listed
 
 
-def _raise(file: str, found: list[str]) -> NoReturn:
+def _input_error(file: str, found: list[str]) -> InputError:
     listed = [f"{file}: {fault}" for fault in found[:MOST_FAULTS]]
     if len(found) > MOST_FAULTS:
         listed.append(f"{file}: and {len(found) - MOST_FAULTS} further faults")
-    raise InputError(*listed)
-
-
-def _sentences(error: ValidationError) -> Iterator[str]:
-    """Yield one sentence per fault that pydantic found: field, what was found, what expected."""
-    for fault in error.errors(include_url=False):
-        where = _field(fault["loc"])
-        match fault["type"]:
-            case "missing":
-                yield f"{where}: is missing"
-            case "extra_forbidden":
-                yield f"{where}: is not a field of a scenario"
-            case _:
-                yield f"{where}: found {_short(fault['input'])}, expected: {fault['msg']}"
-
-
-def _field(location: tuple[int | str, ...]) -> str:
-    """Spell a pydantic location: intents[2].prior.value."""
-    spelled = ""
-    for part in location:
-        if isinstance(part, int):
-            spelled += f"[{part}]"
-        elif part not in ("float", "constrained-float", "list[constrained-float]"):
-            spelled += f".{part}" if spelled else str(part)
-    return spelled or "the file"
-
-
-def _short(value: object) -> str:
-    spelled = repr(value)
-    return spelled if len(spelled) <= 60 else spelled[:57] + "..."
+    return InputError(*listed)
 
 
 def citation_key(source: str) -> str:
@@ -333,51 +461,67 @@ def evidence(scenario: Scenario, source: str) -> Evidence:
 
 
 def override(scenario: Scenario, changes: dict[str, Any]) -> Scenario:
-    """Return `scenario` with numbers replaced, checked again.
+    """Return `scenario` with values replaced, checked again.
 
-    A key is a dotted path that names list entries by their name or position, such as
-    "weights.beta", "intents.malicious.prior", "channel.3.probabilities" or "turns"; a quantity
-    takes the number and notes in its source that it was overridden. Raises `InputError` for a path
-    that leads nowhere, and for a result that is no scenario.
+    A key is a dotted path that names list entries by their name or position from 0, such as
+    "weights.beta", "intents.malicious.prior", "payoff.risk.3.values.comply" or "turns". A quantity
+    takes a number and loses its interval; the source of whatever is changed becomes an assumption
+    that says what it was. Raises `InputError` for a path that leads nowhere, and for a result that
+    is no scenario.
     """
-    content = scenario.model_dump(mode="json", exclude_none=True)
+    content = scenario.model_dump(mode="json")
     for path, value in changes.items():
-        *above, last = path.split(".")
-        part: Any = content
+        *above, key = path.split(".")
+        parts: list[Any] = [content]
         for name in above:
-            part = _step(part, name, path)
-        target = _step(part, last, path)
-        if isinstance(target, dict) and "value" in target and not isinstance(value, dict):
-            source = "assumption: overridden, was " + str(target["value"])
-            value = {"value": value, "source": source}
-        if isinstance(part, list):
-            part[_position(part, last, path)] = value
-        else:
-            part[last] = value
+            parts.append(parts[-1][_key(parts[-1], name, path)])
+        found = _key(parts[-1], key, path)
+        target = parts[-1][found]
+        whole = isinstance(value, dict) or not isinstance(target, dict)
+        if not whole and {"value", "source"} <= target.keys():
+            parts.append(target)
+            found = "value"
+        parts[-1][found] = value
+        if found == "value":
+            parts[-1].update({end: None for end in ("low", "high") if end in parts[-1]})
+        sourced = [part for part in parts if isinstance(part, dict) and "source" in part]
+        if sourced and found != "source":
+            sourced[-1]["source"] = _overridden(sourced[-1]["source"])
     return scenario_from(content, f"{scenario.name} with {', '.join(changes)} overridden")
 
 
-def _step(part: Any, name: str, path: str) -> Any:
-    if isinstance(part, list):
-        return part[_position(part, name, path)]
-    if not isinstance(part, dict) or name not in part:
-        raise InputError(f"{path}: a scenario has no {name!r} there")
-    return part[name]
-
-
-def _position(part: list[Any], name: str, path: str) -> int:
-    for k, entry in enumerate(part):
+def _key(part: Any, name: str, path: str) -> str | int:
+    """Return the key or the position of `name` in `part`."""
+    if isinstance(part, dict) and name in part:
+        return name
+    for k, entry in enumerate(part if isinstance(part, list) else []):
         if (isinstance(entry, dict) and entry.get("name") == name) or str(k) == name:
             return k
     raise InputError(f"{path}: a scenario has no {name!r} there")
 
 
+def _overridden(source: str) -> str:
+    marker = "assumption: overridden, was "
+    return source if source.startswith(marker) else (marker + source)[:400]
+
+
 def with_prior(scenario: Scenario, intent: str, probability: float) -> Scenario:
-    """Return `scenario` with one intent's prior set, the others scaled to keep their ratios."""
+    """Return `scenario` with one intent's prior set, the others scaled to keep their ratios.
+
+    Raises `InputError` for an intent that is not there, a probability outside [0, 1], and others
+    that have no ratios because their priors are all zero.
+    """
     priors = {part.name: part.prior.value for part in scenario.intents}
-    if intent not in priors or not 0 <= probability <= 1 or priors[intent] == 1:
-        raise InputError(f"no prior {probability} can be given to {intent!r} of {list(priors)}")
-    scale = (1 - probability) / (1 - priors[intent])
-    scaled = {name: p * scale for name, p in priors.items() if name != intent}
-    changed = scaled | {intent: probability}
+    if intent not in priors:
+        raise InputError(f"found the intent {intent!r}, expected one of {', '.join(priors)}")
+    if not 0 <= probability <= 1:
+        raise InputError(f"found the prior {probability} for {intent}, expected one from 0 to 1")
+    others = 1 - priors[intent]
+    if others == 0 and probability < 1:
+        raise InputError(
+            f"found the prior {probability} for {intent}, expected 1: "
+            "the other intents have none to share the rest by"
+        )
+    scale = (1 - probability) / others if others else 0.0
+    changed = {name: p * scale for name, p in priors.items()} | {intent: probability}
     return override(scenario, {f"intents.{name}.prior": p for name, p in changed.items()})

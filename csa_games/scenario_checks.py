@@ -2,167 +2,240 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from pydantic import BaseModel
 
-from csa_games.scenario import Cells, Chance, Intent, Quantity, Scenario, citation_key
+from csa_games.scenario import Cells, Intent, Quantity, Scenario, citation_key
 
 ROUNDING = 1e-9  # how far probabilities may be off 1
+
+Cell = tuple[str, ...]
+"""The names that a number stands for, such as (intent, ask, response)."""
+
+Cover = Counter[Cell]
+"""How often each cell is given a number."""
 
 
 def faults(scenario: Scenario) -> Iterator[str]:
     """Yield a sentence for everything wrong in `scenario`: field, found, expected."""
-    doubled = list(_duplicates(scenario))
-    yield from doubled
-    yield from _sources("", scenario, scenario)
-    unknown = list(_unknown_names(scenario))
-    yield from unknown
-    yield from _intervals("", scenario)
-    yield from _priors(scenario)
+    confused = [*_duplicates(scenario), *_unknown_names(scenario)]
+    yield from confused
+    yield from _sources(scenario)
+    yield from _intervals(scenario)
+    yield from _sums_to_one("intents", "priors", [part.prior.value for part in scenario.intents])
     for intent in scenario.intents:
         yield from _intent(scenario, intent)
     yield from _per_turn(scenario)
-    if not doubled and not unknown:  # else every missing cell would be an echo of those
+    yield from _guard(scenario)
+    if not confused:  # else every missing cell would be an echo of those
         yield from _kernels(scenario)
         yield from _channel(scenario)
-        yield from _cells(scenario)
+        yield from _components(scenario)
+
+
+def covered(scenario: Scenario, cells: Cells) -> Iterator[tuple[str, str, str]]:
+    """Yield the (intent, ask, response) triples that `cells` gives a value to."""
+    for intent in cells.intents or _names(scenario.intents):
+        for ask in cells.asks or _talking(scenario):
+            for response in cells.values:
+                yield intent, ask, response
 
 
 def _names(parts: Iterable[BaseModel]) -> list[str]:
     return [part.name for part in parts]  # type: ignore[attr-defined]
 
 
+def _talking(scenario: Scenario) -> list[str]:
+    return [ask.name for ask in scenario.asks if ask.ends is None]
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names) or "(none)"
+
+
+def _parts(where: str, part: object) -> Iterator[tuple[str, object]]:
+    """Yield (field, value) for everything inside `part`, at any depth."""
+    if isinstance(part, BaseModel):
+        inside = [(f".{name}", getattr(part, name)) for name in type(part).model_fields]
+    elif isinstance(part, dict):
+        inside = [(f".{name}", value) for name, value in part.items()]
+    elif isinstance(part, list):
+        names = [getattr(value, "name", None) for value in part]
+        inside = [(f".{names[k]}" if names[k] else f"[{k}]", value) for k, value in enumerate(part)]
+    else:
+        return
+    for step, value in inside:
+        field = (where + step).removeprefix(".")
+        yield field, value
+        yield from _parts(field, value)
+
+
 def _duplicates(scenario: Scenario) -> Iterator[str]:
     for field in ("intents", "asks", "signals", "responses", "categories"):
-        for name, count in Counter(_names(getattr(scenario, field))).items():
-            if count > 1:
-                yield f"{field}: the name {name!r} is given {count} times, expected once"
+        yield from _once(field, "name", _names(getattr(scenario, field)))
+    for intent in scenario.intents:
+        yield from _once(f"intents.{intent.name}.asks", "ask", intent.asks)
 
 
-def _sources(where: str, part: object, scenario: Scenario) -> Iterator[str]:
-    """Check every `source` below `part`."""
-    for field, value in _children(where, part):
+def _once(field: str, kind: str, names: Iterable[str]) -> Iterator[str]:
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield f"{field}: found the {kind} {name!r} {count} times, expected it once"
+
+
+def _unknown_names(scenario: Scenario) -> Iterator[str]:
+    known = {
+        "intent": _names(scenario.intents),
+        "ask": _names(scenario.asks),
+        "signal": _names(scenario.signals),
+        "response": _names(scenario.responses),
+        "category": _names(scenario.categories),
+    }
+
+    def check(field: str, kind: str, found: Iterable[str]) -> Iterator[str]:
+        for name in dict.fromkeys(found):
+            if name not in known[kind]:
+                yield f"{field}: found the {kind} {name!r}, expected one of {_list(known[kind])}"
+
+    for intent in scenario.intents:
+        at = f"intents.{intent.name}"
+        yield from check(f"{at}.asks", "ask", intent.asks)
+        if intent.kernel is not None:
+            yield from check(f"{at}.kernel.opening", "ask", intent.kernel.opening)
+            yield from check(f"{at}.kernel.after", "response", intent.kernel.after)
+            for response, row in intent.kernel.after.items():
+                yield from check(f"{at}.kernel.after.{response}", "ask", row)
+    for k, channel in enumerate(scenario.channel):
+        yield from check(f"channel[{k}].intents", "intent", channel.intents)
+        yield from check(f"channel[{k}].asks", "ask", channel.asks)
+        yield from check(f"channel[{k}].probabilities", "signal", channel.probabilities)
+    payoff = scenario.payoff
+    for at, cells in _cells(scenario):
+        yield from check(f"{at}.intents", "intent", cells.intents or [])
+        yield from check(f"{at}.asks", "ask", cells.asks or [])
+        yield from check(f"{at}.values", "response", cells.values)
+    for k, risk in enumerate(payoff.risk):
+        yield from check(f"payoff.risk[{k}].category", "category", [risk.category])
+    for k, displacement in enumerate(payoff.displacement):
+        yield from check(f"payoff.displacement[{k}].intents", "intent", displacement.intents)
+    for k, effort in enumerate(payoff.effort):
+        yield from check(f"payoff.effort[{k}].intents", "intent", effort.intents)
+        yield from check(f"payoff.effort[{k}].values", "ask", effort.values)
+    yield from check("fallback.response", "response", [scenario.fallback.response])
+    baselines = scenario.baselines
+    yield from check("baselines.comply", "response", [baselines.comply])
+    yield from check("baselines.refuse", "response", [baselines.refuse])
+    yield from check("baselines.threshold", "signal", baselines.threshold)
+    yield from check("baselines.threshold", "response", baselines.threshold.values())
+
+
+def _cells(scenario: Scenario) -> Iterator[tuple[str, Cells]]:
+    for component in ("satisfaction", "risk", "cost"):
+        for k, cells in enumerate(getattr(scenario.payoff, component)):
+            yield f"payoff.{component}[{k}]", cells
+
+
+def _sources(scenario: Scenario) -> Iterator[str]:
+    if "assumption" in scenario.sources:
+        yield "sources.assumption: is given, expected another name: this one means no source"
+    for field, value in _parts("", scenario):
         if field.endswith(".source") and isinstance(value, str):
             key = citation_key(value)
             if key != "assumption" and key not in scenario.sources:
                 yield (
                     f'{field}: found {key!r}, expected "assumption" or one of the sources '
-                    f"{_list(scenario.sources)}"
+                    f"{_list(scenario.sources)}, and remarks after a colon"
                 )
-        else:
-            yield from _sources(field, value, scenario)
 
 
-def _intervals(where: str, part: object) -> Iterator[str]:
-    for field, value in _children(where, part):
-        if isinstance(value, Quantity | Chance):
-            low = value.value if value.low is None else value.low
-            high = value.value if value.high is None else value.high
-            if not low <= value.value <= high:
-                yield f"{field}: found {value.value} outside its interval [{low}, {high}]"
-        yield from _intervals(field, value)
-
-
-def _children(where: str, part: object) -> Iterator[tuple[str, object]]:
-    """Yield (field, value) for everything directly inside `part`."""
-    if isinstance(part, BaseModel):
-        for name in type(part).model_fields:
-            yield (f"{where}.{name}" if where else name), getattr(part, name)
-    elif isinstance(part, dict):
-        for name, value in part.items():
-            yield f"{where}.{name}", value
-    elif isinstance(part, list):
-        for k, value in enumerate(part):
-            name = getattr(value, "name", None)
-            yield (f"{where}.{name}" if name else f"{where}[{k}]"), value
-
-
-def _unknown_names(scenario: Scenario) -> Iterator[str]:
-    intents, asks = _names(scenario.intents), _names(scenario.asks)
-    signals, responses = _names(scenario.signals), _names(scenario.responses)
-    categories = _names(scenario.categories)
-
-    def known(field: str, found: Iterable[str], expected: list[str], kind: str) -> Iterator[str]:
-        for name in found:
-            if name not in expected:
-                yield f"{field}: found the {kind} {name!r}, expected one of {_list(expected)}"
-
-    for intent in scenario.intents:
-        at = f"intents.{intent.name}"
-        yield from known(f"{at}.asks", intent.asks, asks, "ask")
-        if intent.kernel is not None:
-            yield from known(f"{at}.kernel.opening", intent.kernel.opening, asks, "ask")
-            yield from known(f"{at}.kernel.after", intent.kernel.after, responses, "response")
-            for response, row in intent.kernel.after.items():
-                yield from known(f"{at}.kernel.after.{response}", row, asks, "ask")
-    for k, channel in enumerate(scenario.channel):
-        yield from known(f"channel[{k}].intents", channel.intents, intents, "intent")
-        yield from known(f"channel[{k}].asks", channel.asks, asks, "ask")
-        yield from known(f"channel[{k}].probabilities", channel.probabilities, signals, "signal")
-    for component in ("satisfaction", "risk", "cost"):
-        for k, cells in enumerate(getattr(scenario.payoff, component)):
-            at = f"payoff.{component}[{k}]"
-            yield from known(f"{at}.intents", cells.intents or [], intents, "intent")
-            yield from known(f"{at}.asks", cells.asks or [], asks, "ask")
-            yield from known(f"{at}.values", cells.values, responses, "response")
-    for k, risk in enumerate(scenario.payoff.risk):
-        yield from known(f"payoff.risk[{k}].category", [risk.category], categories, "category")
-    for k, displacement in enumerate(scenario.payoff.displacement):
-        at = f"payoff.displacement[{k}].intents"
-        yield from known(at, displacement.intents, intents, "intent")
-    for k, effort in enumerate(scenario.payoff.effort):
-        yield from known(f"payoff.effort[{k}].intents", effort.intents, intents, "intent")
-        yield from known(f"payoff.effort[{k}].values", effort.values, asks, "ask")
-    yield from known("fallback.response", [scenario.fallback.response], responses, "response")
-    baselines = scenario.baselines
-    yield from known("baselines.comply", [baselines.comply], responses, "response")
-    yield from known("baselines.refuse", [baselines.refuse], responses, "response")
-    yield from known("baselines.threshold", baselines.threshold, signals, "signal")
-    yield from known("baselines.threshold", baselines.threshold.values(), responses, "response")
-    missing = [signal for signal in signals if signal not in baselines.threshold]
-    if missing:
-        yield f"baselines.threshold: nothing for the signals {_list(missing)}, expected a response"
-
-
-def _priors(scenario: Scenario) -> Iterator[str]:
-    yield from _sums_to_one(
-        "intents", "priors", [intent.prior.value for intent in scenario.intents]
-    )
+def _intervals(scenario: Scenario) -> Iterator[str]:
+    for field, value in _parts("", scenario):
+        if isinstance(value, Quantity):
+            low = -math.inf if value.low is None else value.low
+            high = math.inf if value.high is None else value.high
+            if low > high:
+                yield f"{field}: found low = {low} and high = {high}, expected low <= high"
+            elif not low <= value.value <= high:
+                yield f"{field}.value: found {value.value}, expected it from {low} to {high}"
 
 
 def _sums_to_one(field: str, what: str, numbers: Iterable[float]) -> Iterator[str]:
     total = math.fsum(numbers)
     if abs(total - 1) > ROUNDING:
-        yield f"{field}: the {what} sum to {total:.12g}, expected 1"
+        yield f"{field}: found {what} that sum to {total:.12g}, expected 1"
+
+
+NEEDED = {
+    "kernel": ("kernel",),
+    "rational": ("weights",),
+    "quantal": ("weights", "rationality"),
+    "adversarial": (),
+}
 
 
 def _intent(scenario: Scenario, intent: Intent) -> Iterator[str]:
     at = f"intents.{intent.name}"
-    for ask, count in Counter(intent.asks).items():
-        if count > 1:
-            yield f"{at}.asks: the ask {ask!r} is given {count} times, expected once"
-    ends = {ask.name: ask.ends for ask in scenario.asks}
-    if all(ends.get(ask) for ask in intent.asks):
-        yield f"{at}.asks: only asks that end the conversation, expected one that does not"
-    wanted = {
-        "kernel": ("kernel",),
-        "rational": ("weights",),
-        "quantal": ("weights", "rationality"),
-        "adversarial": (),
-    }[intent.behaviour]
+    if set(intent.asks) <= {ask.name for ask in scenario.asks if ask.ends}:
+        yield (
+            f"{at}.asks: found {_list(intent.asks)}, "
+            "expected at least one ask that does not end the conversation"
+        )
     for field in ("kernel", "weights", "rationality"):
         given = getattr(intent, field) is not None
-        if given and field not in wanted:
-            yield f"{at}.{field}: is given, but a {intent.behaviour} intent has none"
-        if not given and field in wanted:
-            yield f"{at}.{field}: is missing, a {intent.behaviour} intent needs it"
+        if given and field not in NEEDED[intent.behaviour]:
+            yield f"{at}.{field}: is given, expected none for the behaviour {intent.behaviour!r}"
+        if not given and field in NEEDED[intent.behaviour]:
+            yield f"{at}.{field}: is missing, expected one for the behaviour {intent.behaviour!r}"
     if intent.rationality is not None and intent.rationality.value <= 0:
-        yield f"{at}.rationality: found {intent.rationality.value}, expected a number above 0"
+        yield (
+            f"{at}.rationality.value: found {intent.rationality.value}, expected a number above 0"
+        )
+
+
+def _per_turn(scenario: Scenario) -> Iterator[str]:
+    payoff = scenario.payoff
+    numbers: list[tuple[str, float | list[float]]] = [
+        (f"{at}.values.{response}", value)
+        for at, cells in _cells(scenario)
+        for response, value in cells.values.items()
+    ]
+    numbers += [
+        (f"payoff.displacement[{k}].value", displacement.value)
+        for k, displacement in enumerate(payoff.displacement)
+    ]
+    numbers += [
+        (f"payoff.effort[{k}].values.{ask}", value)
+        for k, effort in enumerate(payoff.effort)
+        for ask, value in effort.values.items()
+    ]
+    for field, value in numbers:
+        if isinstance(value, list) and len(value) != scenario.turns:
+            yield (
+                f"{field}: found {len(value)} numbers, "
+                f"expected one number, or {scenario.turns} (one for each turn)"
+            )
+
+
+def _guard(scenario: Scenario) -> Iterator[str]:
+    """Check what only a guard or a comparison reads."""
+    for response in scenario.responses:
+        if response.mechanism in ("text", "steer") and not response.text.strip():
+            yield (
+                f"responses.{response.name}.text: found nothing, "
+                f"expected what the mechanism {response.mechanism!r} is to say"
+            )
+    for k, rung in enumerate(scenario.fallback.rungs):
+        yield from _once(f"fallback.rungs[{k}]", "feature", rung)
+    rungs = [_list(sorted(rung)) for rung in scenario.fallback.rungs]
+    yield from _once("fallback.rungs", "rung", rungs)
+    silent = [name for name in _names(scenario.signals) if name not in scenario.baselines.threshold]
+    if silent:
+        yield f"baselines.threshold: found nothing for {_list(silent)}, expected a response to each"
 
 
 def _kernels(scenario: Scenario) -> Iterator[str]:
-    continuing = [response.name for response in scenario.responses if not response.ends]
+    goes_on = [response.name for response in scenario.responses if not response.ends]
     for intent in scenario.intents:
         if intent.kernel is None:
             continue
@@ -174,107 +247,96 @@ def _kernels(scenario: Scenario) -> Iterator[str]:
             for ask, probability in row.items():
                 if probability > 0 and ask not in intent.asks:
                     yield (
-                        f"{at}.{name}: found probability {probability} for the ask {ask!r}, which "
-                        f"is not among the intent's asks {_list(intent.asks)}"
+                        f"{at}.{name}.{ask}: found probability {probability}, expected 0: "
+                        f"the intent's asks are {_list(intent.asks)}"
                     )
-        needed = continuing if scenario.turns > 1 else []
-        for response in needed:
-            if response not in intent.kernel.after:
-                yield f"{at}.after.{response}: is missing, expected the asks after this response"
+        if not any(intent.kernel.opening.get(ask, 0) > 0 for ask in _talking(scenario)):
+            yield (
+                f"{at}.opening: found only asks that end the conversation, "
+                f"expected one of {_list(_talking(scenario))} to have a probability above 0"
+            )
+        silent = [name for name in goes_on if name not in intent.kernel.after]
+        if silent and scenario.turns > 1:
+            yield f"{at}.after: found nothing for {_list(silent)}, expected the asks after each"
         for response in intent.kernel.after:
-            if response not in continuing:
-                yield f"{at}.after.{response}: is given, but this response ends the conversation"
+            if response not in goes_on:
+                yield f"{at}.after.{response}: is given, expected none: it ends the conversation"
 
 
 def _channel(scenario: Scenario) -> Iterator[str]:
-    ends = {ask.name for ask in scenario.asks if ask.ends}
-    legal = {(i.name, ask) for i in scenario.intents for ask in i.asks if ask not in ends}
-    given: Counter[tuple[str, str]] = Counter()
+    given: Cover = Counter()
     for k, channel in enumerate(scenario.channel):
         probabilities = channel.probabilities.values()
         yield from _sums_to_one(f"channel[{k}].probabilities", "probabilities", probabilities)
-        for ask in channel.asks:
-            if ask in ends:
-                yield f"channel[{k}].asks: the ask {ask!r} ends the conversation and has no signal"
+        yield from _only_talking(f"channel[{k}].asks", scenario, channel.asks)
         given.update((intent, ask) for intent in channel.intents for ask in channel.asks)
-    yield from _cover("channel", legal, given)
+    yield from _cover("channel", _answered(scenario), given)
 
 
-def _cells(scenario: Scenario) -> Iterator[str]:
-    intents, asks = scenario.intents, scenario.asks
-    talking = [ask.name for ask in asks if not ask.ends]
-    wanted = {
-        (i.name, ask, response.name)
-        for i in intents
-        for ask in i.asks
-        if ask in talking
-        for response in scenario.responses
-    }
+def _components(scenario: Scenario) -> Iterator[str]:
+    wanted = [
+        (*meeting, response)
+        for meeting in _answered(scenario)
+        for response in _names(scenario.responses)
+    ]
+    given: dict[str, Cover] = {}
+    for at, cells in _cells(scenario):
+        yield from _only_talking(f"{at}.asks", scenario, cells.asks or [])
+        given.setdefault(at.split("[")[0], Counter()).update(covered(scenario, cells))
     for component in ("satisfaction", "risk", "cost"):
-        given: Counter[tuple[str, ...]] = Counter()
-        for cells in getattr(scenario.payoff, component):
-            given.update(covered(scenario, cells))
-        yield from _cover(f"payoff.{component}", wanted, given)
-    leaving = Counter((intent,) for part in scenario.payoff.displacement for intent in part.intents)
-    migrating = {ask.name for ask in asks if ask.ends == "migrate"}
-    able = {(i.name,) for i in intents if migrating & set(i.asks)}
-    yield from _cover("payoff.displacement", able, leaving)
-    trying = Counter(
-        (intent, ask)
+        field = f"payoff.{component}"
+        yield from _cover(field, wanted, given.get(field, Counter()))
+
+    migrating = {ask.name for ask in scenario.asks if ask.ends == "migrate"}
+    able = [(part.name,) for part in scenario.intents if migrating & set(part.asks)]
+    moved: Cover = Counter(
+        (name,) for part in scenario.payoff.displacement for name in part.intents
+    )
+    yield from _cover("payoff.displacement", able, moved)
+
+    selfless = [part.name for part in scenario.intents if part.weights is None]
+    for k, effort in enumerate(scenario.payoff.effort):
+        for name in effort.intents:
+            if name in selfless:
+                yield (
+                    f"payoff.effort[{k}].intents: found {name!r}, "
+                    "expected intents with a payoff of their own (rational or quantal)"
+                )
+    own = [
+        (part.name, ask)
+        for part in scenario.intents
+        if part.weights is not None
+        for ask in part.asks
+    ]
+    tried: Cover = Counter(
+        (name, ask)
         for part in scenario.payoff.effort
-        for intent in part.intents
+        for name in part.intents
         for ask in part.values
     )
-    own = {(i.name, ask) for i in intents if i.weights is not None for ask in i.asks}
-    yield from _cover("payoff.effort", own, trying)
+    yield from _cover("payoff.effort", own, tried)
 
 
-def covered(scenario: Scenario, cells: Cells) -> Iterator[tuple[str, str, str]]:
-    """Yield the (intent, ask, response) triples that `cells` gives a value to."""
-    for intent in cells.intents or _names(scenario.intents):
-        for ask in cells.asks or [ask.name for ask in scenario.asks if not ask.ends]:
-            for response in cells.values:
-                yield intent, ask, response
+def _answered(scenario: Scenario) -> list[tuple[str, str]]:
+    """Return every (intent, ask) that the assistant may have to answer."""
+    talking = _talking(scenario)
+    return [(part.name, ask) for part in scenario.intents for ask in part.asks if ask in talking]
 
 
-def _cover(
-    field: str, wanted: Iterable[tuple[str, ...]], given: Counter[tuple[str, ...]]
-) -> Iterator[str]:
+def _only_talking(field: str, scenario: Scenario, asks: Iterable[str]) -> Iterator[str]:
+    for ask in asks:
+        if ask not in _talking(scenario):
+            yield f"{field}: found {ask!r}, expected no ask that ends the conversation"
+
+
+def _cover(field: str, wanted: Iterable[Cell], given: Cover) -> Iterator[str]:
     """Check that every wanted cell is given, and none twice."""
-    for cell in sorted(set(wanted) - set(given)):
-        yield f"{field}: nothing for {_list(cell)}, expected a value"
+    missing: dict[Cell, list[str]] = {}
+    for cell in wanted:
+        if cell not in given:
+            missing.setdefault(cell[:-1], []).append(cell[-1])
+    for group, names in missing.items():
+        yield f"{field}: found nothing for {' / '.join((*group, _list(names)))}, expected a value"
     for cell, count in given.items():
         if count > 1:
-            yield f"{field}: {count} values for {_list(cell)}, expected one"
-
-
-def _per_turn(scenario: Scenario) -> Iterator[str]:
-    def check(
-        field: str, value: float | list[float], extra: Callable[[float], str]
-    ) -> Iterator[str]:
-        numbers = value if isinstance(value, list) else [value]
-        if isinstance(value, list) and len(value) != scenario.turns:
-            yield f"{field}: found {len(value)} numbers, expected 1 or {scenario.turns}, one a turn"
-        for number in numbers:
-            if fault := extra(number):
-                yield f"{field}: found {number}, expected {fault}"
-
-    def anything(number: float) -> str:
-        return ""
-
-    def share(number: float) -> str:
-        return "" if 0 <= number <= 1 else "a number from 0 to 1"
-
-    for component, extra in (("satisfaction", anything), ("risk", share), ("cost", anything)):
-        for k, cells in enumerate(getattr(scenario.payoff, component)):
-            for response, value in cells.values.items():
-                yield from check(f"payoff.{component}[{k}].values.{response}", value, extra)
-    for k, displacement in enumerate(scenario.payoff.displacement):
-        yield from check(f"payoff.displacement[{k}].value", displacement.value, anything)
-    for k, effort in enumerate(scenario.payoff.effort):
-        for ask, value in effort.values.items():
-            yield from check(f"payoff.effort[{k}].values.{ask}", value, anything)
-
-
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(names) or "(none)"
+            yield f"{field}: found {count} values for {' / '.join(cell)}, expected one"
