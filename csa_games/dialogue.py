@@ -160,7 +160,7 @@ def dialogue_root(scenario: Scenario) -> Node:
     displacement = (discount[:, :, 0, 0] * table.displacement).tolist()
     effort = (discount[:, :, :, 0] * table.effort).tolist()
     gain = (discount * _own_payoff(scenario, table)).tolist()
-    prior, sigma = table.prior.tolist(), table.signal.tolist()
+    prior, opening, sigma = table.prior.tolist(), table.opening.tolist(), table.signal.tolist()
 
     intents = [intent.name for intent in scenario.intents]
     asks = [ask.name for ask in scenario.asks]
@@ -186,40 +186,39 @@ def dialogue_root(scenario: Scenario) -> Node:
         return Terminal((-payoff if negated[i] else gained - e, payoff), tags)
 
     def asking(i: int, seen: tuple[Turn, ...], sums: Sums) -> Node:
-        t = len(seen)
-
-        def ask(b: int) -> Node:
-            s, r, c, d, e, gained = sums
-            e += effort[t][i][b]
-            if ends[b] == "leave":
-                return leaf(i, "left", (s, r, c, d, e, gained))
-            if ends[b] == "migrate":
-                return leaf(i, "migrated", (s, r, c, d + displacement[t][i], e, gained))
-            told = (s, r, c, d, e, gained)
-            return _chance(signals, sigma[i][b], lambda y: answering(i, seen, b, y, told))
-
         if table.strategic[i]:
-            public = [(turn.ask, turn.response or "") for turn in seen]
-            key = user_key(intents[i], public)
-            return Decision(USER, key, offered[i], lambda k: ask(legal[i][k]))
-        reaction = kernel[seen[-1].response or ""] if seen else table.opening.tolist()
-        return _chance(asks, reaction[i], ask)
+            key = user_key(intents[i], [(turn.ask, turn.response or "") for turn in seen])
+            return Decision(USER, key, offered[i], lambda k: asked(i, seen, sums, legal[i][k]))
+        reaction = kernel[seen[-1].response or ""] if seen else opening
+        return _chance(asks, reaction[i], lambda b: asked(i, seen, sums, b))
 
-    def answering(i: int, seen: tuple[Turn, ...], b: int, y: int, sums: Sums) -> Node:
+    def asked(i: int, seen: tuple[Turn, ...], sums: Sums, b: int) -> Node:
         t = len(seen)
+        s, r, c, d, e, gained = sums
+        e += effort[t][i][b]
+        if ends[b] == "leave":
+            return leaf(i, "left", (s, r, c, d, e, gained))
+        if ends[b] == "migrate":
+            return leaf(i, "migrated", (s, r, c, d + displacement[t][i], e, gained))
+        told = (s, r, c, d, e, gained)
+        return _chance(signals, sigma[i][b], lambda y: heard(i, seen, told, b, y))
 
-        def answer(a: int) -> Node:
-            s, r, c, d, e, gained = sums
-            s += satisfaction[t][i][b][a]
-            r += risk[t][i][b][a]
-            c += cost[t][i][b][a]
-            gained += gain[t][i][b][a]
-            told = (s, r, c, d, e, gained)
-            if closes[a] or t + 1 == scenario.turns:
-                return leaf(i, "handed over" if closes[a] else None, told)
-            return asking(i, (*seen, Turn(asks[b], signals[y], responses[a])), told)
+    def heard(i: int, seen: tuple[Turn, ...], sums: Sums, b: int, y: int) -> Node:
+        key = state_key((*seen, Turn(asks[b], signals[y])))
+        return Decision(
+            ASSISTANT, key, responses, lambda a: answered(i, seen, sums, b, signals[y], a)
+        )
 
-        return Decision(ASSISTANT, state_key((*seen, Turn(asks[b], signals[y]))), responses, answer)
+    def answered(i: int, seen: tuple[Turn, ...], sums: Sums, b: int, signal: str, a: int) -> Node:
+        t = len(seen)
+        s, r, c, d, e, gained = sums
+        s += satisfaction[t][i][b][a]
+        r += risk[t][i][b][a]
+        c += cost[t][i][b][a]
+        gained += gain[t][i][b][a]
+        if closes[a] or t + 1 == scenario.turns:
+            return leaf(i, "handed over" if closes[a] else None, (s, r, c, d, e, gained))
+        return asking(i, (*seen, Turn(asks[b], signal, responses[a])), (s, r, c, d, e, gained))
 
     return _chance(intents, prior, lambda i: asking(i, (), (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)))
 
