@@ -83,7 +83,7 @@ TERMINALS = {
     "an exact tenth": ('t "" 1 "" { 0.1, 1/10 }', (Fraction(1, 10), Fraction(1, 10))),
     "the null outcome": ('t "" 0', (0, 0)),
     "any outcome number": ('t "" -7 "" { 1, 2 }', (1, 2)),
-    "tight": ('t""1""{1,2}', (1, 2)),
+    "tight": ('t ""1""{1,2}', (1, 2)),
     "names with quotes": (r't "a \"b\" {" 1 "o\"" { 1, 2 }', (1, 2)),
     "line breaks anywhere": ('t\n\n""\t1\r\n""\n{\n1\n,\n2\n}\n', (1, 2)),
 }
@@ -139,7 +139,7 @@ def test_repeats_may_leave_out_or_repeat_their_description(read):
         + """c "" 9 "deal" { "l" 1/3 "r" 2/3 } 0
         c "" 9 0
           p "" 1 4 "A" { "x" "y" } 0  t "" 1 "o" { 1/2, 1 }  t "" 1
-          p "" 1 4 0                  t "" 1 "o" { 0.5, 1 }  t "" 0
+          p "" 1 4 0                  t "" 1 "o" { 1/2, 1 }  t "" 0
         c "" 9 "deal" { "l" 1/3 "r" 2/3 } 0
           p "" 1 4 "A" { "x" "y" } 0  t "" 0  t "" 0
           p "" 1 4 0                  t "" 0  t "" 0

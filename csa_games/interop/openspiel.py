@@ -91,10 +91,11 @@ def _load(load_string: str) -> Any:
 def _in_turns(game: Any) -> Any:
     """Return `game` as a sequential game of two players, or refuse it."""
     kind = game.get_type()
-    if game.num_players() != 2:
-        raise InputError(f"the game has {game.num_players()} players, expected 2")
     if kind.dynamics == pyspiel.GameType.Dynamics.MEAN_FIELD:
-        raise InputError("this is a mean-field game, expected one of two players in turns")
+        raise InputError("this is a mean-field game, expected a game of 2 players")
+    if game.num_players() != 2:
+        players = "1 player" if game.num_players() == 1 else f"{game.num_players()} players"
+        raise InputError(f"the game has {players}, expected 2")
     if kind.chance_mode == pyspiel.GameType.ChanceMode.SAMPLED_STOCHASTIC:
         raise InputError("its chance moves are only sampled, expected their probabilities")
     if not kind.provides_information_state_string:
@@ -109,26 +110,25 @@ def _in_turns(game: Any) -> Any:
 def to_openspiel(game: Game) -> "TreeGame":
     """Return `game` as a `pyspiel.Game` that OpenSpiel's own solvers and measures accept.
 
-    Action k of an infoset is the number k, an information state is the infoset's label, with the
-    player behind it where both players have an infoset of that label (OpenSpiel's solvers keep both
-    players' information states in one dictionary). A game made here pickles to its name: only one
-    that `pyspiel.load_game("csa_games(source=...)")` made can be loaded again.
+    Action k of an infoset is the number k. An information state is the infoset's label, with the
+    player behind it where both players have an infoset of that label, because OpenSpiel's solvers
+    keep both players' information states in one dictionary. Once this module is imported,
+    `pyspiel.load_game("csa_games(source=...)")` loads whatever `csa_games.load` does.
     """
-    return TreeGame({"source": game.name}, game)
+    return TreeGame({"source": game.name}, collect(walk(game.root)))
 
 
 class TreeGame(pyspiel.Game):  # type: ignore[misc]
     """Any two-player game with perfect recall, as a table of its nodes."""
 
-    def __init__(self, params: Mapping[str, Any] | None = None, game: Game | None = None) -> None:
-        params = dict(params or {})
-        if game is None:
+    def __init__(self, params: Mapping[str, Any], tree: Tree | None = None) -> None:
+        if tree is None:
             from csa_games.loading import load
 
-            game = load(params["source"])
-        self.tree = collect(walk(game.root))
-        self.labels = _told_apart(game.names.infosets)
-        super().__init__(*_described(self.tree), params)
+            tree = collect(walk(load(params["source"]).root))
+        self.tree = tree
+        self.labels = _told_apart(tree)
+        super().__init__(*_described(tree), dict(params))
 
     def new_initial_state(self) -> "TreeState":
         """Return the state at the root."""
@@ -137,6 +137,12 @@ class TreeGame(pyspiel.Game):  # type: ignore[misc]
     def make_py_observer(self, kind: Any = None, params: Any = None) -> "TreeObserver":
         """Return what OpenSpiel's C++ code asks for information states."""
         return TreeObserver()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TreeGame, (self.get_parameters(), self.tree)
+
+    def __deepcopy__(self, memo: Any) -> "TreeGame":
+        return self  # nothing in it changes
 
 
 class TreeObserver:
@@ -217,18 +223,28 @@ class TreeState(pyspiel.State):  # type: ignore[misc]
         """Return the number of the node and what is there."""
         return f"node {self._at}: {self._node()}"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _replay, (self.get_game(), self.history())
+
+
+def _replay(game: TreeGame, history: list[int]) -> TreeState:
+    """Return the state of `game` after the actions of `history`, for pickle and deepcopy."""
+    state = game.new_initial_state()
+    for action in history:
+        state.apply_action(action)
+    return state
+
 
 class TablePolicy(SpielPolicy):  # type: ignore[misc]
     """A policy [I, A] of ours, looked up by player and information state."""
 
     def __init__(self, game: Game, policy: Policy, played: Any) -> None:
         super().__init__(played, [0, 1])
-        names = game.names
-        spelled = _told_apart(names.infosets) if isinstance(played, TreeGame) else None
+        told: Any = played.labels if isinstance(played, TreeGame) else ({}, {})
         self._rows = {
-            (player, spelled[player][label] if spelled else label): np.asarray(policy[player])[i]
-            for player in (0, 1)
-            for i, label in enumerate(names.infosets[player])
+            (player, told[player].get(label, label)): np.asarray(policy[player])[i]
+            for player, labels in enumerate(game.names.infosets)
+            for i, label in enumerate(labels)
         }
 
     def action_probabilities(self, state: Any, player_id: int | None = None) -> dict[int, float]:
@@ -246,14 +262,16 @@ def to_openspiel_policy(game: Game, policy: Policy, played: Any) -> TablePolicy:
     return TablePolicy(game, policy, played)
 
 
-def _told_apart(
-    infosets: tuple[tuple[str, ...], tuple[str, ...]],
-) -> tuple[dict[str, str], dict[str, str]]:
+def _told_apart(tree: Tree) -> tuple[dict[str, str], dict[str, str]]:
     """Return each player's {label: information state}, where no two players share one."""
-    shared = set(infosets[0]) & set(infosets[1])
+    found: tuple[set[str], set[str]] = (set(), set())
+    for node in tree.nodes:
+        if isinstance(node, Decision):
+            found[node.player].add(node.infoset)
+    shared = found[0] & found[1]
     first, second = (
         {label: f"{label} [player {player}]" if label in shared else label for label in labels}
-        for player, labels in enumerate(infosets)
+        for player, labels in enumerate(found)
     )
     return first, second
 
