@@ -89,7 +89,7 @@ def at(schedule: Schedule, fraction: Number) -> Number:
 
 
 def discount(
-    variant: Variant, regret: Float[Array, "I A"], t: Float[Array, ""], horizon: Number
+    variant: Variant, regret: Float[Array, "I A"], t: Number, horizon: Number
 ) -> Float[Array, "I A"]:
     """Return the factor that iteration `t` puts on the cumulative `regret` it starts from.
 

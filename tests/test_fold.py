@@ -5,7 +5,7 @@ import numpy as np
 from exact import best_response_value, infosets, random_policy, value
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from known_games import KUHN, LEDUC, game
+from known_games import KUHN, LEDUC, arrays_of, game
 from random_games import roots
 
 from csa_games.build import build
@@ -13,18 +13,6 @@ from csa_games.fold import backup, expectation, gradient, legal_mask, mean_of, r
 from csa_games.rules import Chance, Decision, Terminal
 
 seeds = st.integers(0, 2**20)
-
-
-def arrays_of(ours, policy):
-    """Return the exact `policy` as arrays of the game `ours`."""
-    rows = []
-    for player, treeplex in enumerate(ours.form.treeplex):
-        array = np.zeros((treeplex.infosets, treeplex.width))
-        for i, label in enumerate(ours.names.infosets[player]):
-            probabilities = policy[player, label]
-            array[i, : len(probabilities)] = [float(p) for p in probabilities]
-        rows.append(array)
-    return rows[0], rows[1]
 
 
 def own_reach_by_walk(root, player, policy):

@@ -1,0 +1,155 @@
+"""CFR variants as their papers write them, by walking the tree in exact rationals.
+
+Slow, and shares nothing with the engine: no arrays, no table of parameters, no rounding but that
+of irrational powers, once.
+"""
+
+from collections.abc import Callable
+from fractions import Fraction
+
+from csa_games.rules import Chance, Node, Terminal
+
+NOISE = Fraction(1, 10**12)  # what rounded powers may leave of a tie
+
+Row = list[Fraction]
+Rule = Callable[[Row, Row, int], tuple[Row, Row]]
+"""(cumulative regrets, instantaneous regrets, t) -> (new cumulative ones, what is matched)."""
+
+
+def power(base: Fraction, exponent: float) -> Fraction:
+    whole = int(exponent)
+    return base**whole if whole == exponent else Fraction(float(base) ** exponent)
+
+
+def discount(k: int, exponent: float, constant: Fraction = Fraction(1)) -> Fraction:
+    """Return k^a / (k^a + c); without effect at k = 0, where there are no regrets yet."""
+    return power(Fraction(k), exponent) / (power(Fraction(k), exponent) + constant) if k else k
+
+
+def cfr(old: Row, r: Row, t: int) -> tuple[Row, Row]:
+    new = [x + y for x, y in zip(old, r, strict=True)]
+    return new, new
+
+
+def lcfr(old: Row, r: Row, t: int) -> tuple[Row, Row]:
+    new = [x + t * y for x, y in zip(old, r, strict=True)]
+    return new, new
+
+
+def cfr_plus(old: Row, r: Row, t: int) -> tuple[Row, Row]:
+    new = [max(x + y, Fraction(0)) for x, y in zip(old, r, strict=True)]
+    return new, new
+
+
+def dcfr(old: Row, r: Row, t: int) -> tuple[Row, Row]:
+    positive, negative = discount(t - 1, 1.5), Fraction(1, 2)
+    new = [x * (positive if x > 0 else negative) + y for x, y in zip(old, r, strict=True)]
+    return new, new
+
+
+def dcfr_plus(old: Row, r: Row, t: int) -> tuple[Row, Row]:
+    d = discount(t - 1, 1.5, Fraction(3, 2))
+    new = [max(x * d + y, Fraction(0)) for x, y in zip(old, r, strict=True)]
+    return new, new
+
+
+def pcfr_plus(old: Row, r: Row, t: int) -> tuple[Row, Row]:
+    new, _ = cfr_plus(old, r, t)
+    return new, [x + y for x, y in zip(new, r, strict=True)]
+
+
+def sapcfr_plus(old: Row, r: Row, t: int) -> tuple[Row, Row]:
+    new, _ = cfr_plus(old, r, t)
+    return new, [x + y / 3 for x, y in zip(new, r, strict=True)]
+
+
+def pdcfr_plus(old: Row, r: Row, t: int) -> tuple[Row, Row]:
+    now, coming = discount(t - 1, 2.3), discount(t, 2.3)
+    new = [max(x * now + y, Fraction(0)) for x, y in zip(old, r, strict=True)]
+    return new, [x * coming + y for x, y in zip(new, r, strict=True)]
+
+
+RULES: dict[str, tuple[Rule, Callable[[int, int], float]]] = {
+    "cfr": (cfr, lambda t, n: 0),
+    "cfr+": (cfr_plus, lambda t, n: 1),
+    "lcfr": (lcfr, lambda t, n: 1),
+    "dcfr": (dcfr, lambda t, n: 2),
+    "dcfr+": (dcfr_plus, lambda t, n: 4),
+    "pcfr+": (pcfr_plus, lambda t, n: 2),
+    "pdcfr+": (pdcfr_plus, lambda t, n: 5),
+    "sapcfr+": (sapcfr_plus, lambda t, n: 2),
+    "hs-pcfr+": (pcfr_plus, lambda t, n: 30 - 5 * t / n),
+}
+"""Each rule, and the exponent of its averaging weights after t of n iterations."""
+
+Averages = dict[tuple[int, str], tuple[Fraction, ...]]
+
+
+def averages(root: Callable[[], Node], name: str, steps: int, horizon: int) -> Averages:
+    """Return the average policy after `steps` alternating iterations, by (player, infoset)."""
+    rule, gamma = RULES[name]
+    tree = root()
+    policy: dict[tuple[int, str], Row] = {}
+    regret: dict[tuple[int, str], Row] = {}
+    total: dict[tuple[int, str], Row] = {}
+
+    def visit(node: Node) -> None:
+        if isinstance(node, Terminal):
+            return
+        if not isinstance(node, Chance):
+            count = len(node.actions)
+            policy[node.player, node.infoset] = [Fraction(1, count)] * count
+            regret[node.player, node.infoset] = [Fraction(0)] * count
+            total[node.player, node.infoset] = [Fraction(0)] * count
+        for k in range(len(node.actions)):
+            visit(node.child(k))
+
+    visit(tree)
+    for t in range(1, steps + 1):
+        for player in (0, 1):
+            found: dict[str, Row] = {}
+            own: dict[str, Fraction] = {}
+            _walk(tree, player, policy, found, own, Fraction(1), Fraction(1))
+            keep = power(Fraction(t - 1, t), gamma(t, horizon))
+            for infoset, r in found.items():
+                at = player, infoset
+                total[at] = [
+                    keep * s + own[infoset] * p for s, p in zip(total[at], policy[at], strict=True)
+                ]
+                regret[at], matched = rule(regret[at], r, t)
+                policy[at] = _normalised([x if x > NOISE else Fraction(0) for x in matched])
+    return {at: tuple(_normalised(row)) for at, row in total.items()}
+
+
+def _walk(
+    node: Node,
+    player: int,
+    policy: dict[tuple[int, str], Row],
+    found: dict[str, Row],
+    own: dict[str, Fraction],
+    reach: Fraction,
+    others: Fraction,
+) -> Fraction:
+    """Return the player's expected payoff below `node`; add up instantaneous regrets in `found`."""
+    if isinstance(node, Terminal):
+        return Fraction(node.payoffs[player])
+    below = lambda k, mine, theirs: _walk(
+        node.child(k), player, policy, found, own, reach * mine, others * theirs
+    )
+    if isinstance(node, Chance):
+        weights = [Fraction(p) for p in node.probabilities]
+        return sum((w * below(k, 1, w) for k, w in enumerate(weights)), Fraction(0))
+    weights = policy[node.player, node.infoset]
+    if node.player != player:
+        return sum((w * below(k, 1, w) for k, w in enumerate(weights)), Fraction(0))
+    worth = [below(k, w, 1) for k, w in enumerate(weights)]
+    mean = sum((w * v for w, v in zip(weights, worth, strict=True)), Fraction(0))
+    sofar = found.get(node.infoset, [Fraction(0)] * len(worth))
+    found[node.infoset] = [x + others * (v - mean) for x, v in zip(sofar, worth, strict=True)]
+    own[node.infoset] = reach
+    return mean
+
+
+def _normalised(row: Row) -> Row:
+    total = sum(row, Fraction(0))
+    return [x / total for x in row] if total else [Fraction(1, len(row))] * len(row)
