@@ -291,6 +291,7 @@ REFUSED = {
     "kuhn_poker(": "Missing closing bracket",
     "kuhn_poker(cards=4)": "Unknown parameter 'cards'. Available parameters are: players",
     "kuhn_poker(players=3)": "the game has 3 players, expected 2",
+    "nfg_game": "OpenSpiel cannot load it: map::at",
     "blackjack": "the game has 1 player, expected 2",
     "mfg_crowd_modelling_2d": "this is a mean-field game, expected a game of 2 players",
     "backgammon": "the game has no information_state_string",

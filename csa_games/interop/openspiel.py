@@ -85,7 +85,10 @@ def _load(load_string: str) -> Any:
         near = difflib.get_close_matches(name, known, n=3)
         hint = f"; the closest names are {', '.join(near)}" if near else ""
         raise InputError(f"OpenSpiel has no game {name!r}{hint}")
-    return pyspiel.load_game(load_string)
+    try:
+        return pyspiel.load_game(load_string)
+    except LookupError as error:  # some missing parameters surface as C++ errors
+        raise InputError(f"OpenSpiel cannot load it: {error}") from None
 
 
 def _in_turns(game: Any) -> Any:
