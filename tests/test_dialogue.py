@@ -96,7 +96,7 @@ def test_leaves_are_those_of_the_listing(name):
     check_leaves(*variant(name))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(shapes)
 def test_leaves_of_random_scenarios_are_those_of_the_listing(shape):
     content = random_content(shape)
@@ -104,7 +104,7 @@ def test_leaves_of_random_scenarios_are_those_of_the_listing(shape):
     check_leaves(game, Brute(content).conversations())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(shapes)
 def test_sizes_are_those_of_the_game(shape):
     scenario = scenario_from(random_content(shape), "random")
