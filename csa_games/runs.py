@@ -6,17 +6,16 @@
     history.csv    step, seconds, nash_conv of every check
     game.efg       a copy of the file, where the game came from one
 
-A folder is written beside its place and then renamed, so that a run is there entirely or not at
-all, and stands alone: files that change or vanish later do not touch it.
+A run is there entirely or not at all, and stands alone: files that change or vanish later do not
+touch it.
 """
 
 import csv
 import hashlib
 import io
 import json
-import os
+import math
 import secrets
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from csa_games.dialogue import dialogue_game
 from csa_games.errors import InputError
 from csa_games.evaluate import expected
+from csa_games.files import write_folder
 from csa_games.fold import legal_mask
 from csa_games.game import Game, GameClass, Policy, Progress, Solution, Status
 from csa_games.interop.efg_read import read_efg
@@ -105,22 +105,7 @@ def save_run(
     content = _content(game, solution, source, options or {})
     if tree is not None:
         content[TREE] = tree
-    mark = secrets.token_hex(4)
-    beside = folder.with_name(f".{folder.name}.{mark}.new")
-    earlier = folder.with_name(f".{folder.name}.{mark}.old")
-    try:
-        beside.mkdir()
-        for name, data in content.items():
-            _write(beside / name, data)
-        if folder.exists():
-            folder.rename(earlier)
-        beside.rename(folder)
-    except BaseException:
-        if earlier.exists() and not folder.exists():
-            earlier.rename(folder)
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-    shutil.rmtree(earlier, ignore_errors=True)
+    write_folder(folder, content)
     return folder
 
 
@@ -212,7 +197,11 @@ def _content(
             "gap": [float(number) for number in solution.gap],
             "nash_conv": solution.nash_conv,
         },
-        "options": dict(options),
+        "options": {
+            # JSON has no infinity, the seconds of a run without a limit
+            name: None if value in (math.inf, -math.inf) else value
+            for name, value in options.items()
+        },
         "provenance": provenance(),
     }
     arrays = io.BytesIO()
@@ -243,13 +232,6 @@ def _hash(content: dict[str, Any]) -> str:
     """Return the SHA-256 of `content` as canonical JSON."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())  # before the rename makes it the run
 
 
 def _record(path: Path) -> _Record:

@@ -144,16 +144,18 @@ def test_myopic_bayes_flips_at_the_belief_computed_by_hand(malicious):
     )
     numbers = tomllib.loads(builtin_scenarios()["csa_oneshot"].read_text())
     clear = numbers["channel"][0]["probabilities"], numbers["channel"][1]["probabilities"]
+    leak = numbers["payoff"]["risk"][1]["values"]["partial"]
     choice = played(game, BASELINES["myopic Bayes"](game))
     for signal in ("clear", "flag"):
         bad = malicious * clear[1][signal]
         belief = bad / (bad + (1 - malicious) * clear[0][signal])
         benign = 0.94 / 0.96  # of those who mean well
-        # Against comply: partial loses .406 on the benign, and gains 2 * .6 - .406 on the
-        # malicious; explain loses .735 on the benign and gains 2 - .735; all tie on the sensitive.
+        # Against comply: partial loses .406 of satisfaction on the benign and the malicious, and
+        # averts 1 - leak of the risk, which weighs 2; explain loses .735 and averts all of it. All
+        # tie on the sensitive.
         gain = {
             "comply": 0.0,
-            "partial": (1 - belief) * benign * (0.594 - 1) + belief * (1.2 - 0.406),
+            "partial": (1 - belief) * benign * (0.594 - 1) + belief * (2 * (1 - leak) - 0.406),
             "explain": (1 - belief) * benign * (0.265 - 1) + belief * (2 - 0.735),
         }
         assert choice[f"plain:{signal}"] == max(gain, key=gain.__getitem__)

@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +44,9 @@ def same(found: Solution, expected: Solution) -> None:
         np.testing.assert_array_equal(found.policy[player], np.asarray(expected.policy[player]))
     np.testing.assert_array_equal(found.value, expected.value)
     np.testing.assert_array_equal(found.gap, expected.gap)
-    arrays = {"policy": found.policy, "value": found.value, "gap": found.gap}
-    assert replace(expected, **arrays) == found
+    for field in fields(Solution):
+        if field.name not in ("policy", "value", "gap"):
+            assert getattr(found, field.name) == getattr(expected, field.name)
 
 
 def test_a_run_comes_back_bit_for_bit(run):
@@ -266,7 +267,7 @@ def test_arrays_with_any_byte_changed_never_go_unnoticed_or_raise_anything_else(
     """A flipped byte is caught, or is one that no array depends on (zip has some to spare)."""
     whole = (run / "solution.npz").read_bytes()
     refused = 0
-    for at in range(0, len(whole), 7):
+    for at in range(0, len(whole), 31):
         (run / "solution.npz").write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
         try:
             read = read_run(run)
@@ -274,7 +275,7 @@ def test_arrays_with_any_byte_changed_never_go_unnoticed_or_raise_anything_else(
             refused += 1
         else:
             same(read.solution, SOLVED)
-    assert refused > len(whole) // 7 // 3
+    assert refused > len(whole) // 31 // 3
     for length in range(0, len(whole), 97):
         (run / "solution.npz").write_bytes(whole[:length])
         with pytest.raises(InputError, match="cannot be read"):

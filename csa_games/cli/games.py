@@ -1,0 +1,298 @@
+"""`csa games` and `csa show`: what there is to solve, and what it is made of."""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from csa_games.cli.command import Command, Outcome, nothing
+from csa_games.cli.output import clean, facts, grid, size, whole
+from csa_games.cli.source import add_game, source
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.console import Console
+
+    from csa_games.dialogue import Sizes, Tables
+    from csa_games.game import Game
+    from csa_games.scenario import Scenario
+
+OTHERS = """\
+Other games are named by their file or by OpenSpiel:
+  csa show my_scenario.toml         a scenario file (csa schema describes them)
+  csa solve my_game.efg             a game in Gambit's format
+  csa solve openspiel:leduc_poker   a two-player game of OpenSpiel
+  csa solve "openspiel:liars_dice(numdice=1,dice_sides=3)"
+"""
+
+
+def list_games(args: argparse.Namespace) -> Outcome:
+    """Return the built-in scenarios."""
+    from csa_games.dialogue import sizes
+    from csa_games.scenario import builtin_scenarios, read_scenario
+
+    scenarios = [read_scenario(path) for path in builtin_scenarios().values()]
+    listed: list[dict[str, Any]] = [
+        {
+            "name": scenario.name,
+            "title": scenario.title,
+            "question": scenario.question,
+            "class": _class(scenario),
+            "turns": scenario.turns,
+            "sizes": _sizes(sizes(scenario)),
+        }
+        for scenario in scenarios
+    ]
+
+    def show(console: "Console") -> None:
+        for game in listed:
+            console.print(clean(game["name"]), style="bold")
+            console.print(clean(game["title"]) + ". " + clean(game["question"]))
+            infosets = game["sizes"]["infosets"]
+            console.print(
+                f"{game['class']} class; turns {game['turns']}; infosets {infosets[0]:,} + "
+                f"{infosets[1]:,}; histories {game['sizes']['histories']:,}\n",
+                style="dim",
+            )
+        console.print(OTHERS, end="", soft_wrap=True)
+
+    return Outcome({"games": listed}, show)
+
+
+def show_game(args: argparse.Namespace) -> Outcome:
+    """Return what a game is made of, and how large it is."""
+    from csa_games.dialogue import sizes
+
+    asked = source(args)
+    if asked.scenario is None:
+        return _built(asked.build(), asked.name)
+    scenario, size_of = asked.scenario, sizes(asked.scenario)
+    data = {
+        "game": asked.name,
+        "class": _class(scenario),
+        "scenario": scenario.model_dump(mode="json", exclude_none=True),
+        "numbers": numbers_by_evidence(scenario),
+        "numbers_by_source": numbers_by_source(scenario),
+        "sizes": _sizes(size_of),
+    }
+    return Outcome(data, lambda console: _show_scenario(console, scenario, size_of))
+
+
+def numbers_by_source(scenario: "Scenario") -> Counter[str]:
+    """Return how many of a scenario's numbers come from each key of its sources or "assumption".
+
+    A number is one that a `source` stands beside; the ends of an interval do not count.
+    """
+    from csa_games.scenario import citation_key
+
+    counts = Counter(dict.fromkeys([*scenario.sources, "assumption"], 0))
+    for label, count in _sourced(scenario.model_dump(exclude={"sources"}, exclude_none=True)):
+        counts[citation_key(label)] += count
+    return counts
+
+
+def numbers_by_evidence(scenario: "Scenario") -> Counter[str]:
+    """Return how many of a scenario's numbers are measured, derived and assumptions."""
+    from csa_games.scenario import evidence
+
+    counts = Counter({"measured": 0, "derived": 0, "assumption": 0})
+    for key, count in numbers_by_source(scenario).items():
+        counts[evidence(scenario, key)] += count
+    return counts
+
+
+GAMES = Command(
+    "list the built-in scenarios, and say how to name other games",
+    ("csa games", "csa games --json"),
+    nothing,
+    list_games,
+)
+
+SHOW = Command(
+    "show a game: its question, its parts, its numbers and its size, before anything is built",
+    (
+        "csa show crisis_guidance",
+        "csa show crisis_guidance --set turns=4",
+        "csa show my_scenario.toml --json",
+        "csa show openspiel:kuhn_poker",
+    ),
+    add_game,
+    show_game,
+)
+
+
+def _class(scenario: "Scenario") -> str:
+    from csa_games.dialogue import in_security_class
+
+    return "security" if in_security_class(scenario) else "general-sum"
+
+
+def _sizes(sizes: "Sizes") -> dict[str, Any]:
+    return {
+        "infosets": sizes.infosets,
+        "sequences": sizes.sequences,
+        "histories": sizes.histories,
+        "bytes": sizes.bytes,
+    }
+
+
+def _sourced(part: Any) -> Iterator[tuple[str, int]]:
+    """Yield (source, how many numbers stand under it) for every source below `part`."""
+    if isinstance(part, dict):
+        if isinstance(part.get("source"), str):
+            own = {key: value for key, value in part.items() if key not in ("low", "high")}
+            yield part["source"], _numbers(own)
+        else:
+            for value in part.values():
+                yield from _sourced(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from _sourced(value)
+
+
+def _numbers(part: Any) -> int:
+    if isinstance(part, dict):
+        return sum(map(_numbers, part.values()))
+    if isinstance(part, list):
+        return sum(map(_numbers, part))
+    return int(isinstance(part, int | float))
+
+
+def _built(game: "Game", name: str) -> Outcome:
+    """Return the sizes of a game that only its tree tells."""
+    treeplexes = game.form.treeplex
+    data = {
+        "game": name,
+        "name": game.name,
+        "class": game.game_class,
+        "players": game.names.players,
+        "sizes": {
+            "infosets": [treeplex.infosets for treeplex in treeplexes],
+            "sequences": [
+                1 + sum(len(actions) for actions in player) for player in game.names.actions
+            ],
+            "histories": len(game.form.leaves.chance),
+        },
+    }
+
+    def show(console: "Console") -> None:
+        sizes: Any = data["sizes"]
+        console.print(clean(game.name), style="bold")
+        rows = [
+            ("players", ", ".join(game.names.players)),
+            ("class", game.game_class),
+            ("infosets", " + ".join(f"{count:,}" for count in sizes["infosets"])),
+            ("sequences", " + ".join(f"{count:,}" for count in sizes["sequences"])),
+            ("histories", f"{sizes['histories']:,}"),
+        ]
+        console.print(facts(rows))
+
+    return Outcome(data, show)
+
+
+def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> None:
+    from csa_games.dialogue import tables
+    from csa_games.words import counted
+
+    table = tables(scenario)
+    console.print(clean(f"{scenario.name}: {scenario.title}"), style="bold")
+    console.print(clean(scenario.question) + "\n")
+
+    rows: list[tuple[str, ...]] = [
+        (intent.name, intent.behaviour, f"{intent.prior.value:g}", intent.description)
+        for intent in scenario.intents
+    ]
+    console.print(_parts(("intent", "behaviour", "prior", ""), rows))
+    rows = [
+        (ask.name, "" if ask.ends is None else f"ends: {ask.ends}", ask.description)
+        for ask in scenario.asks
+    ]
+    console.print(_parts(("ask", "", ""), rows))
+    console.print(_parts(("signal", ""), [(s.name, s.description) for s in scenario.signals]))
+    rows = [
+        (response.name, response.mechanism, "ends" if response.ends else "", response.description)
+        for response in scenario.responses
+    ]
+    console.print(_parts(("response", "mechanism", "", ""), rows))
+
+    signals = [signal.name for signal in scenario.signals]
+    heard = list(_grouped(scenario, table, table.signal[None]))
+    console.print(grid(("intent: asks", *signals), heard, title="Signal probabilities"), "")
+    responses = [response.name for response in scenario.responses]
+    for component in ("satisfaction", "risk", "cost"):
+        cells = list(_grouped(scenario, table, getattr(table, component)))
+        title = component.capitalize() + (", times severity" if component == "risk" else "")
+        console.print(grid(("intent: asks", *responses), cells, title=title), "")
+    away = [
+        (intent.name, _per_turn(table.displacement[:, i]))
+        for i, intent in enumerate(scenario.intents)
+    ]
+    console.print(grid(("intent", "on migrating"), away, title="Displacement"), "")
+
+    counts = numbers_by_source(scenario)
+    cited: list[tuple[str, ...]] = [
+        (name, source.evidence, f"{counts[name]}", source.cite)
+        for name, source in scenario.sources.items()
+    ]
+    cited.append(("assumption", "", f"{counts['assumption']}", ""))
+    console.print(_parts(("source", "evidence", "numbers", ""), cited))
+
+    weights, numbers = scenario.weights, numbers_by_evidence(scenario)
+    console.print(
+        facts(
+            [
+                (
+                    "payoff",
+                    f"{weights.alpha.value:g} satisfaction - {weights.beta.value:g} risk - "
+                    f"{weights.gamma.value:g} cost - {weights.psi.value:g} displacement, "
+                    f"{counted(scenario.turns, 'turn')}, discount {scenario.discount.value:g}",
+                ),
+                (
+                    "numbers",
+                    f"{numbers['measured']} measured, {numbers['derived']} derived, "
+                    f"{counted(numbers['assumption'], 'assumption')}",
+                ),
+                ("class", _class(scenario)),
+                (
+                    "infosets",
+                    f"user {whole(sizes.infosets[0])}, assistant {whole(sizes.infosets[1])}",
+                ),
+                (
+                    "sequences",
+                    f"user {whole(sizes.sequences[0])}, assistant {whole(sizes.sequences[1])}",
+                ),
+                ("histories", whole(sizes.histories)),
+                ("memory", f"about {size(sizes.bytes)} to build and solve"),
+            ]
+        )
+    )
+
+
+def _parts(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    """Return a table of text columns with a blank line below."""
+    from rich.console import Group
+
+    return Group(grid(headings, rows, left=len(headings)), "")
+
+
+def _grouped(
+    scenario: "Scenario", table: "Tables", cells: "np.ndarray"
+) -> Iterator[tuple[str, ...]]:
+    """Yield a row per intent and group of its asks with equal numbers; cells [H, T, B, columns]."""
+    talking = [b for b, ask in enumerate(scenario.asks) if ask.ends is None]
+    for i, intent in enumerate(scenario.intents):
+        groups: dict[bytes, list[int]] = {}
+        for b in talking:
+            if table.legal[i, b]:
+                groups.setdefault(cells[:, i, b].tobytes(), []).append(b)
+        for asks in groups.values():
+            names = ", ".join(scenario.asks[b].name for b in asks)
+            label = intent.name if len(groups) == 1 else f"{intent.name}: {names}"
+            row = cells[:, i, asks[0]]
+            yield (label, *(_per_turn(row[:, k]) for k in range(row.shape[1])))
+
+
+def _per_turn(numbers: "np.ndarray") -> str:
+    """Return one number, or one for each turn where they differ."""
+    same = (numbers == numbers[0]).all()
+    return f"{numbers[0]:g}" if same else ", ".join(f"{number:g}" for number in numbers)

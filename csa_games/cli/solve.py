@@ -1,0 +1,204 @@
+"""`csa solve`: a policy with its certificate, saved as a run."""
+
+import argparse
+import inspect
+import math
+import re
+import shlex
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from csa_games.cli.command import DONE, MISSED_TARGET, Command, Outcome
+from csa_games.cli.output import clean, facts
+from csa_games.cli.progress import Limits, watched
+from csa_games.cli.source import add_game, is_file, source
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from csa_games.game import Game, Solution
+
+OPTIONS = ("target", "max_steps", "seconds", "dead_zone")
+
+STATUS = {
+    "target": "target reached",
+    "exact": "exact, up to rounding",
+    "max_steps": "target not reached: the steps allowed are used up",
+    "seconds": "target not reached: the time allowed is used up",
+    "interrupted": "target not reached: interrupted; this is the best policy so far",
+    "nonfinite": "target not reached: numbers overflowed; this is the best policy before that",
+}
+
+
+def add_method(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say how to solve."""
+    parser.add_argument(
+        "--method",
+        default="pcfr+",
+        type=_method,
+        metavar="NAME",
+        help="the solver: pcfr+ (the default), cfr, cfr+, dcfr, ..., or lp for the exact linear "
+        "program of a zero-sum game; a wrong name lists them all",
+    )
+    parser.add_argument(
+        "--target", type=float, metavar="GAP", help="the NashConv to reach, in payoff units (1e-4)"
+    )
+    parser.add_argument("--max-steps", type=int, metavar="N", help="the most iterations (100000)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="the most time, in seconds")
+    parser.add_argument(
+        "--dead-zone",
+        type=float,
+        metavar="R",
+        help="regrets up to R count as zero, in payoff units (1e-8 of the largest payoff)",
+    )
+
+
+def options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the method's options: those that were given, and its own defaults for the others."""
+    from solvers import SOLVERS
+
+    known = inspect.signature(SOLVERS[args.method]).parameters
+    given = {name: getattr(args, name) for name in OPTIONS}
+    return {
+        name: known[name].default if value is None else value
+        for name, value in given.items()
+        if name in known or value is not None  # the method itself refuses what it does not know
+    }
+
+
+def solved(game: "Game", args: argparse.Namespace) -> "Solution":
+    """Return the solution of `game` as the arguments of `add_method` ask, showing progress."""
+    import solvers
+
+    wanted = options(args)
+    if "progress" not in inspect.signature(solvers.SOLVERS[args.method]).parameters:
+        return solvers.solve(game, args.method, **wanted)
+    limits = Limits(wanted["target"], wanted["max_steps"], wanted["seconds"])
+    with watched(game.name, limits) as progress:
+        return solvers.solve(game, args.method, progress=progress, **wanted)
+
+
+def solve_game(args: argparse.Namespace) -> Outcome:
+    """Solve a game and save the run; an interrupt saves the best policy so far."""
+    from csa_games.runs import check_place, save_run
+
+    asked = source(args)
+    run = args.out or _free(f"runs/{_label(asked.name)}-{args.method}")
+    place = check_place(run)
+    game = asked.build()
+    solution = solved(game, args)
+    used = options(args) | {"set": args.set}
+    save_run(place, game, solution, source=asked.name, options=used, tree=asked.tree)
+    data = described(game, solution) | {"game": asked.name, "run": run}
+    code = DONE if solution.status in ("target", "exact") else MISSED_TARGET
+
+    def show(console: "Console") -> None:
+        console.print(clean(f"{asked.name}, solved by {solution.method}"), style="bold")
+        console.print(facts([*_rows(game, solution), ("saved", run)]))
+        if game.scenario is not None:
+            folder = clean(shlex.quote(run))
+            console.print(
+                f"\nNext: csa compare {folder}\n      csa report {folder} -o page.html\n"
+                f"      csa export {folder} BUNDLE",
+                soft_wrap=True,
+            )
+
+    return Outcome(data, show, code)
+
+
+def described(game: "Game", solution: "Solution") -> dict[str, Any]:
+    """Return what `--json` says about a solution."""
+    return {
+        "game": solution.game,
+        "method": solution.method,
+        "steps": solution.steps,
+        "seconds": solution.seconds,
+        "value": solution.value,
+        "gap": solution.gap,
+        "nash_conv": solution.nash_conv,
+        "status": solution.status,
+        "class": solution.game_class,
+        "dead_zone": solution.dead_zone,
+        "certificate": certificate(solution, game.names.players),
+    }
+
+
+def certificate(solution: "Solution", players: tuple[str, str]) -> str:
+    """Return what the value and the gaps of `solution` mean in its class of games."""
+    # Rounded away from the value, so that they stay true.
+    least = f"{math.floor(1e6 * (solution.value[1] - solution.gap[0])) / 1e6:.6f}"
+    most = f"{math.ceil(1e6 * (solution.value[1] + solution.gap[1])) / 1e6:.6f}"
+    if solution.game_class == "security":
+        return (
+            "security class: the assistant's value is guaranteed within the gap. Whatever the "
+            f"adversarial users do, it expects at least {least}; no policy can guarantee more than "
+            f"{most}"
+        )
+    if solution.game_class == "zero-sum":
+        return (
+            f"zero-sum: the value is guaranteed within the gap. Whatever {players[0]} does, "
+            f"{players[1]} expects at least {least}; no policy can guarantee it more than {most}"
+        )
+    return (
+        "general-sum: measured gap only. Neither player gains more than its gap by changing its "
+        "own policy alone; nothing else is guaranteed"
+    )
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    add_game(parser)
+    add_method(parser)
+    parser.add_argument(
+        "--out",
+        metavar="RUN",
+        help="the folder to save the run in; an earlier run there is replaced "
+        "(a new folder runs/GAME-METHOD)",
+    )
+
+
+SOLVE = Command(
+    "solve a game and save the policy with its certificate",
+    (
+        "csa solve crisis_guidance",
+        "csa solve crisis_guidance --set weights.beta=3 --target 1e-3 --out runs/beta-3",
+        "csa solve openspiel:leduc_poker --method dcfr --seconds 60",
+        "csa solve my_game.efg --method lp --json",
+    ),
+    _arguments,
+    solve_game,
+)
+
+
+def _method(name: str) -> str:
+    from solvers import SOLVERS
+
+    if name not in SOLVERS:
+        raise argparse.ArgumentTypeError(
+            f"there is no method {name!r}; the methods are {', '.join(SOLVERS)}"
+        )
+    return name
+
+
+def _rows(game: "Game", solution: "Solution") -> list[tuple[str, str]]:
+    names, value, gap = game.names.players, solution.value, solution.gap
+    work = f"{solution.steps:,} steps, {solution.seconds:.1f} s"
+    return [
+        ("status", STATUS[solution.status]),
+        ("NashConv", f"{solution.nash_conv:.3g} after {work}"),
+        ("value", ", ".join(f"{names[p]} {value[p]:.6g}" for p in (1, 0))),
+        ("gap", ", ".join(f"{names[p]} {gap[p]:.2g}" for p in (1, 0))),
+        ("meaning", certificate(solution, names)),
+    ]
+
+
+def _label(name: str) -> str:
+    """Return a folder's name for a game: of a file its stem, and no characters that shells read."""
+    stem = Path(name).stem if is_file(name) else name
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", stem).strip("-.")[:80]
+
+
+def _free(folder: str) -> str:
+    """Return `folder`, or with a number behind it the first that is not there yet."""
+    names = (folder if k == 1 else f"{folder}-{k}" for k in count(1))
+    return next(name for name in names if not Path(name).exists())

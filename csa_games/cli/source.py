@@ -1,0 +1,110 @@
+"""The game that a command is about: by name or file, with numbers changed, or out of a run."""
+
+import argparse
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from csa_games.cli.output import size
+from csa_games.cli.progress import waiting
+from csa_games.errors import InputError
+
+if TYPE_CHECKING:
+    from csa_games.game import Game
+    from csa_games.scenario import Scenario
+
+GAME_HELP = (
+    "a built-in scenario (csa games lists them), a scenario file x.toml, a game file x.efg, or "
+    "openspiel:NAME, such as openspiel:leduc_poker"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A game on the way: what was asked for, and the scenario where it is one."""
+
+    asked: str
+    scenario: "Scenario | None"
+    tree: bytes | None = None  # what an .efg file held
+
+    @property
+    def name(self) -> str:
+        """What was asked for, of a file its name only."""
+        return Path(self.asked).name if is_file(self.asked) else self.asked
+
+    def build(self) -> "Game":
+        """Return the game."""
+        from csa_games.dialogue import dialogue_game, sizes
+        from csa_games.loading import load
+
+        if self.scenario is None:
+            with waiting(f"building {self.name}"):
+                return load(self.asked)
+        needed, memory = sizes(self.scenario).bytes, _memory()
+        if memory is not None and needed > memory:
+            raise InputError(
+                f"{self.name}: the game needs about {size(needed)} of memory, and this machine has "
+                f"{size(memory)}; fewer turns, asks, signals or responses make it smaller"
+            )
+        with waiting(f"building {self.name}"):
+            return dialogue_game(self.scenario)
+
+
+def add_game(parser: argparse.ArgumentParser, name: str = "GAME", more: str = "") -> None:
+    """Add the arguments that name a game."""
+    parser.add_argument("game", metavar=name, help=GAME_HELP + more)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="change a number of the scenario, such as weights.beta=3, "
+        "intents.malicious.prior=0.05 or turns=2; may be given several times",
+    )
+
+
+def source(args: argparse.Namespace) -> Source:
+    """Return the game that the arguments of `add_game` name, read and changed but not built."""
+    from csa_games.scenario import builtin_scenarios, override, read_scenario
+
+    asked: str = args.game
+    builtin = builtin_scenarios()
+    if asked in builtin or (is_file(asked) and Path(asked).suffix.lower() == ".toml"):
+        scenario = read_scenario(builtin.get(asked, Path(asked)))
+        changes = dict(map(_change, args.set))
+        return Source(asked, override(scenario, changes) if changes else scenario)
+    if args.set:
+        raise InputError(f"--set: {asked} is no scenario, and has no numbers with names to change")
+    is_tree = Path(asked).suffix.lower() == ".efg" and Path(asked).is_file()
+    return Source(asked, None, Path(asked).read_bytes() if is_tree else None)
+
+
+def is_file(asked: str) -> bool:
+    """Return whether `asked` names a file rather than a built-in scenario or an OpenSpiel game."""
+    return not asked.startswith("openspiel:") and Path(asked).suffix.lower() in (".toml", ".efg")
+
+
+def is_run(asked: str) -> bool:
+    """Return whether `asked` names a folder, which only a run can be."""
+    return Path(asked).is_dir()
+
+
+def _memory() -> int | None:
+    """Return this machine's memory in bytes, None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _change(text: str) -> tuple[str, Any]:
+    """Return (path, value) of PATH=VALUE; the value is TOML, and what is no TOML is a string."""
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise InputError(f"--set: found {text!r}, expected PATH=VALUE, such as weights.beta=3")
+    try:
+        return path.strip(), tomllib.loads(f"value = {value}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return path.strip(), value.strip()
