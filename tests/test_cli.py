@@ -536,12 +536,14 @@ def test_an_interrupted_solve_saves_the_best_policy_and_exits_4(tmp_path):
     assert saved.solution.history[-1].nash_conv >= saved.solution.nash_conv
 
 
-def test_a_reader_that_has_read_enough_is_no_error():
+@pytest.mark.parametrize(("word", "code"), [("schema", 0), ("--help", 0), ("verify", 3)])
+def test_a_reader_that_has_read_enough_is_no_error(word, code, tmp_path):
+    words = [word, str(tmp_path)] if word == "verify" else [word]  # an empty folder is no bundle
     reading, writing = os.pipe()
     os.close(reading)
-    ended = process("schema", capture_output=False, stdout=writing, stderr=subprocess.PIPE)
+    ended = process(*words, capture_output=False, stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
-    assert ended.returncode == 0
+    assert ended.returncode == code
     assert ended.stderr == ""
 
 

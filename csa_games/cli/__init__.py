@@ -11,6 +11,7 @@ from contextlib import redirect_stdout
 
 from csa_games.cli.check import DOCTOR, SCHEMA
 from csa_games.cli.command import (
+    DONE,
     FAILED_INPUT,
     FAILED_VERIFICATION,
     INTERRUPTED,
@@ -51,25 +52,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     target was not reached, 130 interrupted before there was a result.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    as_json = "--json" in words
+    code = DONE
     try:
         outcome = _outcome(words)
-        if as_json:
-            write_json(outcome.data)
-        else:
+        code = outcome.code
+        if "--json" not in words:
             write_text(outcome.show)
+        elif outcome.data is not None:
+            write_json(outcome.data)
         sys.stdout.flush()
-    except SystemExit as ended:  # argparse, after --help
-        return int(ended.code or 0)
     except KeyboardInterrupt:
         return _say(INTERRUPTED, "interrupted before there was a result")
     except BrokenPipeError:  # whoever read, has read enough
         _abandon_output()
-        return outcome.code
     except OSError as error:
         _abandon_output()
         return _say(FAILED_INPUT, f"standard output: {error.strerror or error}")
-    return outcome.code
+    return code
 
 
 def _outcome(words: Sequence[str]) -> Outcome:
@@ -79,6 +78,8 @@ def _outcome(words: Sequence[str]) -> Outcome:
         args = parser(COMMANDS).parse_args(words)
         with redirect_stdout(sys.stderr):  # libraries that print do not disturb what is piped
             return args.command.run(args)
+    except SystemExit:  # argparse has printed what was asked for, the help or the version
+        return Outcome(None, lambda _: None)
     except UnverifiedError as error:
         code, faults = FAILED_VERIFICATION, error.faults
     except InputError as error:

@@ -17,9 +17,9 @@ INTERRUPTED = 130  # as shells say it
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command found: for programs, for people, and as an exit code."""
+    """What a command found: for programs (None: nothing), for people, and as an exit code."""
 
-    data: Mapping[str, Any]
+    data: Mapping[str, Any] | None
     show: Show
     code: int = DONE
 

@@ -12,10 +12,11 @@ from csa_games.cli.source import add_game, source
 if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
+    from rich.table import Table
 
     from csa_games.dialogue import Sizes, Tables
     from csa_games.game import Game
-    from csa_games.scenario import Scenario
+    from csa_games.scenario import Intent, Scenario
 
 OTHERS = """\
 Other games are named by their file or by OpenSpiel:
@@ -228,6 +229,9 @@ def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> 
         for i, intent in enumerate(scenario.intents)
     ]
     console.print(grid(("intent", "on migrating"), away, title="Displacement"), "")
+    own = [intent for intent in scenario.intents if intent.weights is not None]
+    if own:
+        console.print(_own_payoffs(scenario, table, own), "")
 
     counts = numbers_by_source(scenario)
     cited: list[tuple[str, ...]] = [
@@ -290,6 +294,21 @@ def _grouped(
             label = intent.name if len(groups) == 1 else f"{intent.name}: {names}"
             row = cells[:, i, asks[0]]
             yield (label, *(_per_turn(row[:, k]) for k in range(row.shape[1])))
+
+
+def _own_payoffs(scenario: "Scenario", table: "Tables", intents: "Sequence[Intent]") -> "Table":
+    """Return what the users want who do not just want the assistant's loss."""
+    number = {intent.name: i for i, intent in enumerate(scenario.intents)}
+    rows = []
+    for intent in intents:
+        assert intent.weights is not None
+        wants = f"{intent.weights.satisfaction:g} satisfaction + {intent.weights.risk:g} risk"
+        if intent.rationality is not None:
+            wants += f", rationality {intent.rationality.value:g}"
+        effort = table.effort[:, number[intent.name]]
+        rows.append((intent.name, wants, *(_per_turn(effort[:, b]) for b in range(len(effort[0])))))
+    asks = [ask.name for ask in scenario.asks]
+    return grid(("intent", "own payoff", *asks), rows, left=2, title="Own payoff, less effort")
 
 
 def _per_turn(numbers: "np.ndarray") -> str:
