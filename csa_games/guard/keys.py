@@ -4,10 +4,15 @@ A state is what the assistant has seen: for each turn the ask, the signal and, b
 turn, its own response. Names hold only a-z, 0-9 and _, so the marks between them are unambiguous.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 KEY_VERSION = 1
+
+FEATURES = ("turn", "ask", "signal")
+"""What a coarser row may keep of a state: the number of its last turn, its ask and its signal."""
 
 
 class Turn(NamedTuple):
@@ -15,7 +20,7 @@ class Turn(NamedTuple):
 
     ask: str
     signal: str
-    response: Optional[str] = None  # noqa: UP045 - platforms still run guards on Python 3.9
+    response: str | None = None
 
 
 def state_key(turns: Sequence[Turn]) -> str:
@@ -27,8 +32,21 @@ def state_key(turns: Sequence[Turn]) -> str:
     return "/".join(parts)
 
 
+def turns_of(key: str) -> tuple[Turn, ...]:
+    """Return the turns that `state_key` made `key` from."""
+    turns = []
+    for part in key.split("/"):
+        ask, _, rest = part.partition(":")
+        signal, _, response = rest.partition(">")
+        turns.append(Turn(ask, signal, response or None))
+    return tuple(turns)
+
+
 def coarse_key(turns: Sequence[Turn], features: Sequence[str]) -> str:
-    """Return the key of a coarser row: `~turn=2,ask=plain,signal=flag`, keeping `features`."""
+    """Return the key of a coarser row: `~turn=2,ask=plain,signal=flag`, keeping `features`.
+
+    Without features it is `~`, the key of the constant below all rows.
+    """
     last = turns[-1]
     full = {"turn": str(len(turns)), "ask": last.ask, "signal": last.signal}
     return "~" + ",".join(name + "=" + full[name] for name in features)

@@ -1,0 +1,72 @@
+"""`python -m csa_games.guard`: verify and decide where nothing but Python is installed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from csa_games.errors import InputError
+from csa_games.guard import BundleError, Guard, verify
+
+DONE, WRONG_INPUT, NOT_VERIFIED = 0, 2, 3  # exit codes
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 2 wrong input, 3 verification failed."""
+    parser = argparse.ArgumentParser(prog="python -m csa_games.guard", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("verify", help="recompute everything that a bundle says")
+    ask = commands.add_parser("decide", help="decide the last turn of a history, as JSON")
+    for command in (check, ask):
+        command.add_argument("folder", type=Path, help="the bundle")
+    ask.add_argument(
+        "--history",
+        required=True,
+        help='JSON: [{"ask": "plain", "signal": "flag", "response": "clarify"}, ...], '
+        "the last turn without a response",
+    )
+    ask.add_argument("--conversation", required=True, help="the identity that draws stick to")
+    ask.add_argument(
+        "--secret-file", type=Path, help="a file with the key of the draws, its line end left out"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        return _verify(given) if given.command == "verify" else _decide(given)
+    except BundleError as error:
+        return _fail(NOT_VERIFIED, str(error))
+    except InputError as error:
+        return _fail(WRONG_INPUT, str(error))
+
+
+def _verify(given: argparse.Namespace) -> int:
+    report = verify(given.folder)
+    if report.faults:
+        return _fail(NOT_VERIFIED, "\n".join(report.faults))
+    sys.stdout.write(f"{given.folder}: verified, revision {report.revision}\n")
+    return DONE
+
+
+def _decide(given: argparse.Namespace) -> int:
+    try:
+        history = json.loads(given.history)
+    except (ValueError, RecursionError) as error:
+        return _fail(WRONG_INPUT, f"--history: not JSON: {error}")
+    try:
+        secret = given.secret_file.read_bytes().rstrip(b"\r\n") if given.secret_file else None
+    except OSError as error:
+        return _fail(WRONG_INPUT, f"{given.secret_file}: cannot be read: {error.strerror}")
+    decision = Guard.load(given.folder, secret).decide(history, given.conversation)
+    sys.stdout.write(json.dumps(decision.as_dict(), indent=2) + "\n")
+    return WRONG_INPUT if decision.reason == "ERROR" else DONE
+
+
+def _fail(code: int, sentences: str) -> int:
+    sys.stderr.write(sentences + "\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

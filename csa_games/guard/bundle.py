@@ -1,0 +1,334 @@
+"""A bundle: a folder whose manifest lists every other file with its hash.
+
+`manifest.json` is canonical JSON, and the SHA-256 of its bytes is the revision. Real numbers in it
+are strings, the `repr` of a float, so that no reader rounds them; everywhere else they are numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from csa_games.errors import InputError
+from csa_games.guard.keys import FEATURES, KEY_VERSION
+
+First = TypeVar("First")
+Second = TypeVar("Second")
+
+SCHEMA = "csa-games/bundle"
+READER = 1  # the highest `compat.min_reader` that this code understands
+
+MANIFEST, ROWS, SCENARIO = "manifest.json", "policy.sqlite", "scenario.json"
+RESPONSES, GOLDEN, CARD = "responses.json", "golden.jsonl", "CARD.md"
+FILES = (CARD, GOLDEN, ROWS, RESPONSES, SCENARIO)
+"""Every file of a bundle but the manifest, sorted by name."""
+
+DRAW = "hmac-sha256"
+
+
+class BundleError(InputError):
+    """A bundle that must not be served. `faults` lists what is wrong, one sentence each."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The part of a manifest that deciding needs, checked."""
+
+    name: str
+    method: str
+    turns: int
+    asks: tuple[str, ...]
+    ending_asks: tuple[str, ...]
+    signals: tuple[str, ...]
+    responses: tuple[str, ...]
+    ending_responses: tuple[str, ...]
+    intents: tuple[str, ...]
+    rungs: tuple[tuple[str, ...], ...]
+    default: str
+    epoch: str
+
+
+def canonical(value: Any) -> bytes:
+    """Return `value` as canonical JSON: sorted keys, no blanks, UTF-8, no NaN."""
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode()
+
+
+def spelled(value: Any) -> Any:
+    """Return the JSON value with every real number as a string, as manifests have them."""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return {name: spelled(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [spelled(part) for part in value]
+    return value
+
+
+def parse(data: bytes) -> Any:
+    """Return the JSON value in `data`; ValueError also for NaN, infinities and deep nesting."""
+
+    def refuse(number: str) -> Any:
+        raise ValueError(f"{number} is no number")
+
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def pairs(first: Iterable[First], second: Iterable[Second]) -> Iterator[tuple[First, Second]]:
+    """Return `zip`: its `strict` needs Python 3.10, and some platforms are older."""
+    return zip(first, second)  # noqa: B905
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of `data` in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def listing(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    """Return the `files` field of a manifest: name, hash and size of each, sorted by name."""
+    return [
+        {"name": name, "sha256": sha256(files[name]), "bytes": len(files[name])}
+        for name in sorted(files)
+    ]
+
+
+def read_files(folder: Path | str) -> dict[str, bytes]:
+    """Return the content of every file in `folder`; nothing of those that no bundle has.
+
+    Raises `InputError` where there is no such folder, `BundleError` for what cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: found no folder there, expected a bundle")
+    files = {}
+    for path in sorted(folder.iterdir()):
+        if not path.is_file():
+            raise BundleError(f"{path}: found something that is no file, expected only files")
+        try:
+            # What does not belong there is named, not read.
+            known = path.name in (MANIFEST, *FILES)
+            files[path.name] = path.read_bytes() if known else b""
+        except OSError as error:
+            raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return files
+
+
+def integrity(files: Mapping[str, bytes]) -> list[str]:
+    """Return a sentence for each way in which `files` are not those that the manifest lists."""
+    if MANIFEST not in files:
+        return [f"{MANIFEST}: is missing"]
+    try:
+        manifest = parse(files[MANIFEST])
+    except ValueError as error:
+        return [f"{MANIFEST}: not a JSON file: {error}"]
+    found = (
+        list(_unreadable(manifest))
+        or list(_misfits(SHAPE, manifest, ""))
+        or list(_contradictions(manifest))
+    )
+    if found:
+        return [f"{MANIFEST}: {fault}" for fault in found]
+    if canonical(manifest) != files[MANIFEST]:
+        found.append(
+            f"{MANIFEST}: the file is not canonical JSON, so its hash is not the revision of what "
+            "it says; expected sorted keys, no blanks, each key once"
+        )
+    listed = {entry["name"]: entry for entry in manifest["files"]}
+    if [entry["name"] for entry in manifest["files"]] != list(FILES):
+        found.append(f"{MANIFEST}: files: found {list(listed)}, expected {list(FILES)}")
+    for name in sorted(set(files) - set(listed) - {MANIFEST}):
+        found.append(f"{name}: is in the folder, but not in the manifest")
+    for name, entry in listed.items():
+        if name not in files:
+            found.append(f"{name}: is missing")
+        elif len(files[name]) != entry["bytes"]:
+            found.append(f"{name}: found {len(files[name])} bytes, expected {entry['bytes']}")
+        elif sha256(files[name]) != entry["sha256"]:
+            found.append(
+                f"{name}: found the SHA-256 {sha256(files[name])}, expected {entry['sha256']}"
+            )
+    return found
+
+
+def repeated(scenario: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a manifest that repeat the scenario, of the content of its file."""
+
+    def names(field: str, ending: bool = False) -> list[str]:
+        return [part["name"] for part in scenario[field] if part.get("ends") or not ending]
+
+    return {
+        "name": scenario["name"],
+        "turns": scenario["turns"],
+        "intents": names("intents"),
+        "asks": names("asks"),
+        "ending_asks": names("asks", ending=True),
+        "signals": names("signals"),
+        "actions": names("responses"),
+        "ending_actions": names("responses", ending=True),
+        "fallback": scenario["fallback"],
+    }
+
+
+def responses_of(scenario: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of responses.json: how a host carries out each response."""
+    return {
+        part["name"]: {
+            "mechanism": part["mechanism"],
+            "text": part.get("text", ""),
+            "ends": part.get("ends", False),
+        }
+        for part in scenario["responses"]
+    }
+
+
+def terms_of(manifest: Mapping[str, Any]) -> Terms:
+    """Return what deciding needs of a manifest that `integrity` had no complaints about."""
+    return Terms(
+        name=manifest["name"],
+        method=manifest["solution"]["method"],
+        turns=manifest["turns"],
+        asks=tuple(manifest["asks"]),
+        ending_asks=tuple(manifest["ending_asks"]),
+        signals=tuple(manifest["signals"]),
+        responses=tuple(manifest["actions"]),
+        ending_responses=tuple(manifest["ending_actions"]),
+        intents=tuple(manifest["intents"]),
+        rungs=tuple(map(tuple, manifest["fallback"]["rungs"])),
+        default=manifest["fallback"]["response"],
+        epoch=manifest["sampling"]["epoch"],
+    )
+
+
+def _unreadable(manifest: Any) -> Iterator[str]:
+    """Yield why this code cannot read such a manifest at all."""
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if schema != SCHEMA:
+        yield f"schema: found {_short(schema)}, expected {SCHEMA!r}"
+        return
+    compat = manifest.get("compat")
+    least = compat.get("min_reader") if isinstance(compat, dict) else None
+    if type(least) is not int or not 1 <= least <= READER:
+        yield f"compat.min_reader: found {_short(least)}, expected at most {READER}"
+    if manifest.get("key_version") != KEY_VERSION:
+        found = _short(manifest.get("key_version"))
+        yield f"key_version: found {found}, expected {KEY_VERSION}; its keys are built differently"
+
+
+class _Real:
+    """Stands in a shape for a real number, which a manifest spells as a string."""
+
+
+SHAPE: dict[str, Any] = {
+    "schema": str,
+    "name": str,
+    "sequence": int,
+    "turns": int,
+    "asks": [str],
+    "ending_asks": [str],
+    "signals": [str],
+    "actions": [str],
+    "ending_actions": [str],
+    "intents": [str],
+    "hit_policy": "UNIQUE",
+    "completeness": "fallback",
+    "fallback": {"rungs": [[str]], "response": str},
+    "sampling": {"mode": DRAW, "scope": "conversation", "epoch": str, "test_key": str},
+    "trust": {"own_reach": _Real, "deviation": _Real},
+    "solution": {
+        "method": str,
+        "class": str,
+        "steps": int,
+        "status": str,
+        "dead_zone": _Real,
+        "value": [_Real],
+        "gap": [_Real],
+        "nash_conv": _Real,
+    },
+    "served": {"value": [_Real], "gap": [_Real]},
+    "rows": {
+        "digest": str,
+        "trusted": int,
+        "noise": int,
+        "deviation": int,
+        "coarse": int,
+        "user": int,
+    },
+    "provenance": dict,
+    "compat": {"min_reader": int},
+    "files": [{"name": str, "sha256": str, "bytes": int}],
+}
+"""What a manifest holds: a type, a constant, `[one of these each]`, or fields by name."""
+
+
+def _misfits(shape: Any, value: Any, where: str) -> Iterator[str]:
+    """Yield a sentence for each part of `value` that is not of `shape`; more fields are fine."""
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            yield f"{where}: found {_short(value)}, expected fields"
+            return
+        for name, part in shape.items():
+            field = f"{where}.{name}" if where else name
+            if name in value:
+                yield from _misfits(part, value[name], field)
+            else:
+                yield f"{field}: is missing"
+    elif isinstance(shape, list):
+        if not isinstance(value, list):
+            yield f"{where}: found {_short(value)}, expected a list"
+            return
+        for k, entry in enumerate(value):
+            yield from _misfits(shape[0], entry, f"{where}[{k}]")
+    elif isinstance(shape, str):
+        if value != shape:
+            yield f"{where}: found {_short(value)}, expected {shape!r}"
+    elif shape is _Real:
+        if not (isinstance(value, str) and _is_real(value)):
+            yield f"{where}: found {_short(value)}, expected a real number as a string"
+    elif type(value) is not shape:
+        yield f"{where}: found {_short(value)}, expected {shape.__name__}"
+
+
+def _contradictions(manifest: dict[str, Any]) -> Iterator[str]:
+    """Yield where fields of the right shape do not fit together."""
+    for field in ("asks", "signals", "actions", "intents"):
+        names = manifest[field]
+        if not names or len(set(names)) < len(names):
+            yield f"{field}: found {names}, expected names, all different"
+    for part, whole in (("ending_asks", "asks"), ("ending_actions", "actions")):
+        if not set(manifest[part]) <= set(manifest[whole]):
+            yield f"{part}: found {manifest[part]}, expected some of {manifest[whole]}"
+    for field in ("solution", "served"):
+        for what in ("value", "gap"):
+            if len(manifest[field][what]) != 2:
+                yield f"{field}.{what}: found {manifest[field][what]}, expected two numbers"
+    fallback = manifest["fallback"]
+    if fallback["response"] not in manifest["actions"]:
+        yield (
+            f"fallback.response: found {fallback['response']!r}, expected one of "
+            f"{manifest['actions']}"
+        )
+    for k, rung in enumerate(fallback["rungs"]):
+        if not rung or not set(rung) <= set(FEATURES):
+            yield f"fallback.rungs[{k}]: found {rung}, expected some of {list(FEATURES)}"
+
+
+def _is_real(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,66 @@
+"""A decision in words, for whoever has to answer for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from csa_games.guard.bundle import Terms, pairs
+from csa_games.guard.keys import Turn
+from csa_games.guard.store import DEVIATION, Row
+
+
+def state_in_words(turns: Sequence[Turn]) -> str:
+    """Return where the conversation stands, of turns that hold known names only."""
+    last = turns[-1]
+    before = ", then ".join(f"{turn.ask} ({turn.signal}), {turn.response}" for turn in turns[:-1])
+    after = f" after {before}" if before else ""
+    return f"Turn {len(turns)}{after}: the ask is {last.ask}, the signal {last.signal}."
+
+
+def row_in_words(terms: Terms, row: Row, rung: int) -> str:
+    """Return which row decides, and who it takes the user to be."""
+    if rung > len(terms.rungs):
+        return f"No row applies, so the constant response {terms.default} does."
+    if rung == 0:
+        which = f"The row {row.key}"
+    else:
+        kept = " and ".join(terms.rungs[rung - 1])
+        which = f"The coarser row {row.key}, which keeps only {kept},"
+    words = f"{which} takes the user to be {shares_in_words(terms.intents, row.posterior)}."
+    if row.trust == DEVIATION:
+        words += (
+            " Only a user who departs from the solution gets here; the row stands, because the "
+            "gap of the certificate was measured with it."
+        )
+    return words
+
+
+def choice_in_words(terms: Terms, row: Row, chosen: int, u: float) -> str:
+    """Return why this response, and what the runner-up would have cost."""
+    name = terms.responses[chosen]
+    if row.probabilities[chosen] == 1:
+        words = f"It always plays {name}"
+    else:
+        mix = shares_in_words(terms.responses, row.probabilities)
+        words = f"It mixes {mix}, and the draw {u:.4f} falls on {name}"
+    if row.values is None or len(row.values) < 2:
+        return words + "."
+    worth = row.values[chosen]
+    rival, second = max((value, k) for k, value in enumerate(row.values) if k != chosen)
+    cost = worth - rival
+    compared = f"{abs(cost):.3g} {'less' if cost >= 0 else 'more'}"
+    return (
+        f"{words}, worth {worth:.4g} over the conversation; the best alternative, "
+        f"{terms.responses[second]}, is worth {compared}."
+    )
+
+
+def shares_in_words(names: Iterable[str], shares: Sequence[float] | None) -> str:
+    """Return "benign 61 %, malicious 30 %", the largest first, what is below 1 % summed up."""
+    if shares is None:
+        return "anybody"
+    largest = sorted(pairs(names, shares), key=lambda pair: -pair[1])
+    told = [f"{name} {share:.0%}" for name, share in largest if share >= 0.01]
+    if len(told) < sum(share > 0 for share in shares):
+        told.append("others below 1%")
+    return ", ".join(told)

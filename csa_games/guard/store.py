@@ -1,0 +1,220 @@
+"""The rows of a bundle: two tables in one SQLite file, read from memory.
+
+    assistant   a row per information set, and coarser rows whose keys begin with "~"
+    user        the policy of each strategic intent at each of its information sets, so that the
+                certificate can be recomputed; it serves nothing
+
+SQLite keeps a float64 bit for bit and has a missing value for what is undefined, such as the
+posterior where nobody can be. Its files name the version that wrote them, so `digest`, over the
+ordered rows, is what "the same policy" means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import struct
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Union
+
+from csa_games.guard.bundle import ROWS, BundleError, Terms
+
+TRUSTED, NOISE, DEVIATION, COARSE = "trusted", "noise", "deviation", "coarse"
+TRUST = (TRUSTED, NOISE, DEVIATION, COARSE)
+"""How far a row can be trusted: csa_games.table says when it is which."""
+
+Cell = Union[str, float, None]  # noqa: UP007 - evaluated when imported, also by Python 3.9
+
+
+class Row(NamedTuple):
+    """A row of the table. What is None is undefined there.
+
+    `probabilities` and `values` are by response, `posterior` by intent. A coarser row stands for
+    many states: its numbers are means over them, its `reach` their sum, and it has no `own_reach`.
+    """
+
+    key: str
+    trust: str
+    own_reach: float | None
+    reach: float
+    margin: float | None
+    probabilities: tuple[float, ...]
+    posterior: tuple[float, ...] | None
+    values: tuple[float, ...] | None
+
+
+def margin_of(values: Sequence[float] | None) -> float | None:
+    """Return how far the best response is above the second best; None where there are not two."""
+    if values is None or len(values) < 2:
+        return None
+    second, best = sorted(values)[-2:]
+    return best - second
+
+
+def assistant_columns(responses: Iterable[str], intents: Iterable[str]) -> list[str]:
+    """Return the names of the columns of the assistant's table: the cells of a row, in order."""
+    responses = list(responses)
+    return [
+        *("key", "trust", "own_reach", "reach", "margin"),
+        *("probability_" + name for name in responses),
+        *("posterior_" + name for name in intents),
+        *("value_" + name for name in responses),
+    ]
+
+
+def user_columns(asks: Iterable[str]) -> list[str]:
+    """Return the names of the columns of the user's table."""
+    return ["key", *("probability_" + name for name in asks)]
+
+
+def pack(
+    terms: Terms, assistant: Iterable[Sequence[Cell]], user: Iterable[Sequence[Cell]]
+) -> bytes:
+    """Return the SQLite file with these rows; the same rows and SQLite give the same bytes."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        connection.execute("PRAGMA page_size = 4096")
+        rows = {"assistant": assistant, "user": user}
+        for table, statement in _schema(terms).items():
+            connection.execute(statement)
+            marks = ", ".join("?" * len(_columns(terms)[table]))
+            connection.execute("BEGIN")
+            ordered = sorted(map(tuple, rows[table]), key=_key)
+            connection.executemany(f"INSERT INTO {table} VALUES ({marks})", ordered)
+            connection.execute("COMMIT")
+        connection.execute("VACUUM")
+        return connection.serialize()
+    finally:
+        connection.close()
+
+
+class Store:
+    """The rows in `data`, the bytes of a SQLite file; safe to share between threads.
+
+    What is read is a copy of `data` in memory: a file that changes later changes nothing. Raises
+    `BundleError` when the file is not one that `pack` writes.
+    """
+
+    def __init__(self, data: bytes, terms: Terms) -> None:
+        self._terms = terms
+        self._lock = threading.Lock()  # a keyed read takes microseconds; threads can wait for it
+        self._connection = sqlite3.connect(":memory:", check_same_thread=False)
+        weakref.finalize(self, self._connection.close)
+        try:
+            _fill(self._connection, data)
+            self._connection.execute("PRAGMA query_only = ON")
+            found = dict(self._connection.execute("SELECT name, sql FROM sqlite_master"))
+        except sqlite3.Error as error:
+            raise BundleError(f"{ROWS}: cannot be read: {error}") from None
+        # Nothing else may be in there: a view or a trigger would run as we read.
+        expected = _schema(terms)
+        if found != expected:
+            raise BundleError(
+                f"{ROWS}: found the tables {found}, expected {', '.join(expected.values())}"
+            )
+
+    def get(self, key: str) -> Row | None:
+        """Return the assistant's row of `key`, or None."""
+        with self._lock:
+            cells = self._connection.execute(
+                "SELECT * FROM assistant WHERE key = ?", (key,)
+            ).fetchone()
+        return None if cells is None else self._row(cells)
+
+    def assistant(self) -> Iterator[Row]:
+        """Yield every row of the assistant, ordered by key."""
+        return map(self._row, self._all("assistant"))
+
+    def user(self) -> dict[str, tuple[float, ...]]:
+        """Return the probability of each ask, by key of the users' information sets."""
+        return {key: tuple(row) for key, *row in self._all("user")}
+
+    def digest(self) -> str:
+        """Return the SHA-256 over both tables' columns and rows in the order of their keys.
+
+        Texts are UTF-8 and end with a zero byte, numbers are big-endian float64, and what is
+        missing is the NaN 7ff8000000000000.
+        """
+        sha = hashlib.sha256()
+        for table, names in _columns(self._terms).items():
+            sha.update("\0".join([table, *names, ""]).encode())
+            texts = 2 if table == "assistant" else 1
+            numbers = struct.Struct(f">{len(names) - texts}d")
+            for cells in self._all(table):
+                sha.update("\0".join([*cells[:texts], ""]).encode())
+                sha.update(numbers.pack(*(NAN if cell is None else cell for cell in cells[texts:])))
+        return sha.hexdigest()
+
+    def _all(self, table: str) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._connection.execute(f"SELECT * FROM {table} ORDER BY key").fetchall()
+
+    def _row(self, cells: tuple[Any, ...]) -> Row:
+        R, T = len(self._terms.responses), len(self._terms.intents)
+        key, trust, own_reach, reach, margin = cells[:5]
+        probabilities, posterior, values = cells[5 : 5 + R], cells[5 + R : 5 + R + T], cells[-R:]
+        return Row(
+            key=key,
+            trust=trust,
+            own_reach=own_reach,
+            reach=reach,
+            margin=margin,
+            probabilities=probabilities,
+            posterior=None if posterior[0] is None else posterior,
+            values=None if values[0] is None else values,
+        )
+
+
+def _key(cells: Sequence[Cell]) -> str:
+    return str(cells[0])
+
+
+NAN = struct.unpack(">d", bytes.fromhex("7ff8000000000000"))[0]
+
+
+def _columns(terms: Terms) -> dict[str, list[str]]:
+    return {
+        "assistant": assistant_columns(terms.responses, terms.intents),
+        "user": user_columns(terms.asks),
+    }
+
+
+def _schema(terms: Terms) -> dict[str, str]:
+    """Return the statement that creates each table."""
+    assistant, user = _columns(terms).values()
+    missing = ("own_reach", "margin", "posterior_", "value_")
+    cells = [
+        f"{name} REAL" if name.startswith(missing) else f"{name} REAL NOT NULL"
+        for name in assistant[2:]
+    ]
+    return {
+        "assistant": "CREATE TABLE assistant (key TEXT PRIMARY KEY, trust TEXT NOT NULL, "
+        + ", ".join(cells)
+        + ") WITHOUT ROWID",
+        "user": "CREATE TABLE user (key TEXT PRIMARY KEY, "
+        + ", ".join(f"{name} REAL NOT NULL" for name in user[1:])
+        + ") WITHOUT ROWID",
+    }
+
+
+def _fill(connection: sqlite3.Connection, data: bytes) -> None:
+    """Make the database in memory the one in `data`."""
+    if hasattr(connection, "deserialize"):  # Python 3.11, unless SQLite was built without it
+        connection.deserialize(data)
+    else:
+        _fill_from_file(connection, data)
+
+
+def _fill_from_file(connection: sqlite3.Connection, data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, ROWS)
+        path.write_bytes(data)
+        source = sqlite3.connect(path.as_uri() + "?mode=ro&immutable=1", uri=True)
+        try:
+            source.backup(connection)
+        finally:
+            source.close()

@@ -1,0 +1,346 @@
+"""The response-strategy table: what a policy does in every state of a conversation, and why.
+
+Letters, besides those of `csa_games.game`: N rows, R responses, T intents, B asks.
+
+Which rows a guard may trust follows from how solvers treat them.
+
+An average policy of the CFR family weighs an infoset by the policy's own reach, so where the policy
+no longer goes the row is what early iterates left there, and the reach is tiny rather than 0: on
+crisis_guidance at a NashConv of 8e-5, 88 % of the rows have an own reach below 1e-6, none 0, and
+what a row gives away at its own posterior grows steadily as own reach falls (median payoff lost:
+8e-6 above 1e-2, 0.07 at 1e-6, 0.8 below 1e-9). Rows below `LEAST_OWN_REACH` are *noise*, and the
+guard serves coarser ones. The threshold is what the certificate can bear: there the exchange costs
+2e-7 of the guaranteed payoff at 1e-6, 1e-4 at 1e-3, 9e-3 at 1e-1. `Table.served` measures it.
+
+How rarely chance and users lead to a row says nothing by itself: a harmless user who is flagged
+three times is rare and real. What tells is a share: where the counterfactual reach is below
+`LEAST_SHARE` of what it were if strategic intents went there whenever they could, only users who
+*deviate* come (the least on crisis_guidance, with its kernels, is 2e-4; asks that a solver gave up
+early keep some 1e-5). Such a row is marked, but it stands: an attacker can get there, and what
+keeps it from paying is this very row, which the user's gap was measured with. A coarser one, made
+of states that harmless users reach, may give the attacker what they are given; a test has a case.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from csa_games.dialogue import tables
+from csa_games.errors import InputError
+from csa_games.evaluate import action_values, infoset_reach, intent_reach
+from csa_games.files import write_file, write_folder
+from csa_games.fold import Collapse, backup, gradient, legal_mask, mean_of, reach
+from csa_games.game import ASSISTANT, USER, Game, Policy, Solution
+from csa_games.guard.bundle import canonical
+from csa_games.guard.keys import coarse_key, turns_of
+from csa_games.guard.store import COARSE, DEVIATION, NOISE, TRUSTED, assistant_columns
+from csa_games.scenario import Scenario
+
+LEAST_OWN_REACH = 1e-6
+LEAST_SHARE = 1e-4
+ROUNDING = 1e-9  # how far a row of a policy may be off 1
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of the assistant, a key each.
+
+    `values` are the expected payoff of the whole conversation to the assistant, given the row's
+    state and each response, both sides playing the policy afterwards; `margin` is how far the best
+    of them is above the second best, about 0 where the policy mixes with reason. `reach` is the
+    probability of the state under everybody's play, `own_reach` that of the policy's own choices on
+    the way. Coarser rows hold reach-weighted means, the sum of reach, and no own reach. What is
+    undefined is nan.
+    """
+
+    keys: tuple[str, ...]
+    trust: tuple[str, ...]
+    own_reach: Float[np.ndarray, " N"]
+    reach: Float[np.ndarray, " N"]
+    margin: Float[np.ndarray, " N"]
+    probabilities: Float[np.ndarray, "N R"]
+    posterior: Float[np.ndarray, "N T"]
+    values: Float[np.ndarray, "N R"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A solved dialogue as rows, with what the guard's use of them is worth.
+
+    `exact` has a row per infoset of the assistant, in the order of the game; `coarse` the rows of
+    the fallback ladder; `users` the policy of each infoset of the strategic intents, by ask.
+    `served` is value [2] and gap [2] of the policy that the guard plays, ladder included.
+    """
+
+    scenario: Scenario
+    solution: Solution
+    exact: Rows
+    coarse: Rows
+    users: tuple[tuple[str, ...], Float[np.ndarray, "I B"]]
+    served: tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]
+
+    def save(
+        self,
+        folder: Path | str,
+        *,
+        sequence: int = 1,
+        created: str | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Write the bundle of this table into `folder` and return its revision.
+
+        The same table and arguments give the same bytes, which is why the time of writing,
+        `created`, is the caller's to give. `sequence` counts the bundles of a deployment upwards;
+        `provenance` is any JSON values. An earlier bundle in `folder` is replaced as a whole or
+        not at all. Raises `InputError` when `folder` holds anything else.
+        """
+        from csa_games.bundle import bundle_files, check_place  # written in terms of tables
+
+        check_place(Path(folder))
+        files, revision = bundle_files(self, sequence, created, provenance or {})
+        write_folder(folder, files)
+        return revision
+
+
+def tabulate(game: Game, solution: Solution) -> Table:
+    """Return the table of `solution`, which must be one of `game`, a dialogue.
+
+    Raises `InputError` for games that are no dialogues, whose states are none of a conversation,
+    and for policies that are not of this game or not distributions (to 1e-9).
+    """
+    scenario = game.scenario
+    if scenario is None:
+        raise InputError(
+            f"{game.name} is not a dialogue: the rows of a table are states of a conversation, "
+            "ask, signal and response, which only scenarios have"
+        )
+    _check(game, solution.policy)
+    policy = (
+        np.asarray(solution.policy[USER], np.float64),
+        np.asarray(solution.policy[ASSISTANT], np.float64),
+    )
+    exact = _exact(game, scenario, policy)
+    members = [
+        _groups(exact, [coarse_key(turns_of(key), features) for key in exact.keys])
+        for features in scenario.fallback.rungs
+    ]
+    served = _served(scenario, exact, members)
+    return Table(
+        scenario=scenario,
+        solution=solution,
+        exact=exact,
+        coarse=_joined([coarse for coarse, _ in members], exact),
+        users=_users(game, scenario, policy[USER]),
+        served=_value_and_gap(game, (policy[USER], served)),
+    )
+
+
+def _check(game: Game, policy: Policy) -> None:
+    for player, treeplex in enumerate(game.form.treeplex):
+        rows, legal = np.asarray(policy[player]), np.asarray(legal_mask(treeplex))
+        who = f"the policy of the {game.names.players[player]} in {game.name}"
+        if rows.shape != legal.shape:
+            raise InputError(f"{who} has the shape {rows.shape}, expected {legal.shape}")
+        proper = np.where(legal, rows >= 0, rows == 0).all(axis=-1)
+        proper &= np.abs(rows.sum(axis=-1) - 1) <= ROUNDING
+        if not proper.all():
+            wrong = int(np.argmin(proper))
+            raise InputError(
+                f"{who} at {game.names.infosets[player][wrong]} is {rows[wrong].tolist()}, "
+                "expected probabilities that sum to 1"
+            )
+
+
+def _exact(game: Game, scenario: Scenario, policy: Policy) -> Rows:
+    keys = game.names.infosets[ASSISTANT]
+    own, others = infoset_reach(game, ASSISTANT, policy)
+    joint = intent_reach(game, policy)
+    values = action_values(game, ASSISTANT, policy)
+    share = others / _attainable(scenario, keys)
+    trust = np.where(
+        own < LEAST_OWN_REACH, NOISE, np.where(share < LEAST_SHARE, DEVIATION, TRUSTED)
+    )
+    return Rows(
+        keys=keys,
+        trust=tuple(trust.tolist()),
+        own_reach=own,
+        reach=own * others,
+        margin=_margin(values),
+        probabilities=np.asarray(policy[ASSISTANT]),
+        posterior=_divided(joint, others),
+        values=values,
+    )
+
+
+def _margin(values: Float[np.ndarray, "N R"]) -> Float[np.ndarray, " N"]:
+    if values.shape[1] < 2:
+        return np.full(len(values), np.nan)
+    top = np.sort(values, axis=-1)
+    return top[:, -1] - top[:, -2]
+
+
+def _divided(numbers: np.ndarray, by: Float[np.ndarray, " N"]) -> np.ndarray:
+    """Return `numbers` [N, ...] divided by `by`, nan where it is 0."""
+    column = by[:, None]
+    return np.divide(numbers, column, out=np.full_like(numbers, np.nan), where=column > 0)
+
+
+def _attainable(scenario: Scenario, keys: tuple[str, ...]) -> Float[np.ndarray, " N"]:
+    """Return the counterfactual reach of each state if strategic intents always headed for it."""
+    table = tables(scenario)
+    ask = {part.name: k for k, part in enumerate(scenario.asks)}
+    signal = {part.name: k for k, part in enumerate(scenario.signals)}
+    response = {part.name: k for k, part in enumerate(scenario.responses)}
+    # after[-1] is the opening, so that one lookup serves all turns.
+    kernel = np.concatenate([table.after, table.opening[None]])
+    likely = np.where(table.strategic[:, None], table.legal, kernel)
+    once = likely[..., None] * table.signal  # [R + 1, T, B, Y]
+    reached = np.empty(len(keys))
+    for n, key in enumerate(keys):
+        weight, last = table.prior, -1
+        for turn in turns_of(key):
+            weight = weight * once[last, :, ask[turn.ask], signal[turn.signal]]
+            last = -1 if turn.response is None else response[turn.response]
+        reached[n] = weight.sum()
+    return reached
+
+
+Grouped = tuple[Rows, np.ndarray]
+"""The rows of one rung, and for each exact row its position among them, or -1."""
+
+
+def _groups(exact: Rows, coarse: list[str]) -> Grouped:
+    """Return the reach-weighted means of the trusted rows by their `coarse` keys."""
+    keys, group = np.unique(np.array(coarse), return_inverse=True)
+    weight = np.where(np.array(exact.trust) == TRUSTED, exact.reach, 0.0)
+    total = np.bincount(group, weight, minlength=len(keys))
+    kept = np.flatnonzero(total > 0)
+
+    def mean(numbers: np.ndarray) -> np.ndarray:
+        # Rows without weight may hold nan.
+        weighted = np.where(weight[:, None] > 0, weight[:, None] * numbers, 0.0)
+        sums = [np.bincount(group, column, minlength=len(keys)) for column in weighted.T]
+        return np.stack(sums, axis=-1)[kept] / total[kept, None]
+
+    values = mean(exact.values)
+    position = np.full(len(keys), -1)
+    position[kept] = np.arange(len(kept))
+    rows = Rows(
+        keys=tuple(keys[kept].tolist()),
+        trust=(COARSE,) * len(kept),
+        own_reach=np.full(len(kept), np.nan),
+        reach=total[kept],
+        margin=_margin(values),
+        probabilities=mean(exact.probabilities),
+        posterior=mean(exact.posterior),
+        values=values,
+    )
+    return rows, position[group]
+
+
+def _joined(rungs: list[Rows], like: Rows) -> Rows:
+    """Return the rows of all rungs, of which there may be none; `like` has their shape."""
+    keys = tuple(key for rung in rungs for key in rung.keys)
+
+    def stack(field: str) -> np.ndarray:
+        return np.concatenate([getattr(like, field)[:0], *(getattr(rung, field) for rung in rungs)])
+
+    return Rows(
+        keys=keys,
+        trust=(COARSE,) * len(keys),
+        **{name: stack(name) for name in ("own_reach", "reach", "margin")},
+        **{name: stack(name) for name in ("probabilities", "posterior", "values")},
+    )
+
+
+def _served(scenario: Scenario, exact: Rows, rungs: list[Grouped]) -> Float[np.ndarray, "N R"]:
+    """Return what the guard plays: noise rows are replaced by the first rung that has a row."""
+    played = exact.probabilities.copy()
+    waiting = np.array(exact.trust) == NOISE
+    for rows, position in rungs:
+        here = waiting & (position >= 0)
+        played[here] = rows.probabilities[position[here]]
+        waiting &= ~here
+    names = [response.name for response in scenario.responses]
+    played[waiting] = np.eye(len(names))[names.index(scenario.fallback.response)]
+    return played
+
+
+def _users(
+    game: Game, scenario: Scenario, policy: Float[np.ndarray, "I A"]
+) -> tuple[tuple[str, ...], Float[np.ndarray, "I B"]]:
+    ask = {part.name: b for b, part in enumerate(scenario.asks)}
+    by_ask = np.zeros((len(policy), len(ask)))
+    for i, labels in enumerate(game.names.actions[USER]):
+        by_ask[i, [ask[label] for label in labels]] = policy[i, : len(labels)]
+    return game.names.infosets[USER], by_ask
+
+
+def _value_and_gap(
+    game: Game, policy: Policy
+) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+    """Return both players' values, and what each would gain by a best response."""
+    value, best = np.zeros(2), np.zeros(2)
+    for player, treeplex in enumerate(game.form.treeplex):
+        opponent = game.form.treeplex[1 - player]
+        payoff = gradient(game.form, player, reach(opponent, policy[1 - player]))
+        value[player] = backup(treeplex, payoff, mean_of(policy[player]))[1]
+        best[player] = backup(treeplex, payoff, _maximum_of(np.asarray(legal_mask(treeplex))))[1]
+    return value, best - value
+
+
+def _maximum_of(legal: Bool[np.ndarray, "I A"]) -> Collapse:
+    return lambda q, rows: np.where(legal[rows], q, -np.inf).max(axis=-1)
+
+
+def records(rows: Rows) -> Iterator[tuple[Any, ...]]:
+    """Yield each row as the cells of `csa_games.guard.store`: plain, and None where undefined."""
+    numbers = np.column_stack(
+        [rows.own_reach, rows.reach, rows.margin, rows.probabilities, rows.posterior, rows.values]
+    )
+    for key, trust, cells in zip(rows.keys, rows.trust, numbers.tolist(), strict=True):
+        yield key, trust, *(None if math.isnan(cell) else cell for cell in cells)
+
+
+def _columns(table: Table) -> list[str]:
+    responses = [response.name for response in table.scenario.responses]
+    return assistant_columns(responses, [intent.name for intent in table.scenario.intents])
+
+
+def write_csv(table: Table, path: Path | str) -> None:
+    """Write every row, exact and coarser, as CSV with the columns of the bundle's rows.
+
+    Numbers read back bit for bit; what is undefined is empty. Raises `OSError`.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_columns(table))
+    for row in (*records(table.exact), *records(table.coarse)):
+        writer.writerow(["" if cell is None else cell for cell in row])
+    write_file(Path(path), text.getvalue().encode())
+
+
+def write_jsonl(table: Table, path: Path | str) -> None:
+    """Write every row, exact and coarser, as a line of JSON: cells by the columns of the bundle.
+
+    Numbers read back bit for bit; what is undefined is null. Raises `OSError`.
+    """
+    names = _columns(table)
+    rows = (*records(table.exact), *records(table.coarse))
+    lines = (canonical(dict(zip(names, row, strict=True))) + b"\n" for row in rows)
+    write_file(Path(path), b"".join(lines))
+
+
+EXPORTERS: dict[str, Callable[[Table, Path | str], object]] = {
+    "bundle": Table.save,
+    "csv": write_csv,
+    "jsonl": write_jsonl,
+}
+"""Every export format by name: a function of the table and where to write it."""
