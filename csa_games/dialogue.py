@@ -113,7 +113,7 @@ def in_security_class(scenario: Scenario) -> bool:
     return all(intent.behaviour in ("adversarial", "kernel") for intent in scenario.intents)
 
 
-MOST_HISTORIES = 20_000_000  # some two minutes and 6 GB
+MOST_HISTORIES = 20_000_000  # some two minutes to build, and 8 GB
 
 
 def dialogue_game(scenario: Scenario, most_histories: int = MOST_HISTORIES) -> Game:
@@ -256,11 +256,13 @@ class Sizes:
     infosets: tuple[int, int]
     sequences: tuple[int, int]  # legal ones, the empty one included
     histories: int  # complete ones: the leaves of the tree
-    bytes: int  # what building the game takes at its peak, roughly
+    bytes: int  # what building and solving take at their peak, roughly, on top of Python and JAX
 
 
-BYTES_PER_LEAF = 1100  # measured on crisis_guidance: building keeps a dictionary of tags per leaf
-BYTES_PER_SEQUENCE = 500  # labels, and some ten arrays of a solver's state
+# Fitted to the growth of resident memory on crisis_guidance, with all its intents and with one
+# alone (PCFR+, float64). Building takes half of each: 190 and 110.
+BYTES_PER_LEAF = 400
+BYTES_PER_SEQUENCE = 300
 
 
 def sizes(scenario: Scenario) -> Sizes:

@@ -34,7 +34,7 @@ Real = Annotated[
     Field(allow_inf_nan=False, ge=-1e6, le=1e6),
     Expected("a number from -1000000 to 1000000"),
 ]
-Positive = Annotated[
+NonNegative = Annotated[
     float,
     Field(allow_inf_nan=False, ge=0, le=1e6),
     Expected("a number from 0 to 1000000"),
@@ -92,7 +92,7 @@ class Quantity(_Part):
 class Weight(Quantity):
     """A number that is not negative, with its source and interval."""
 
-    value: Positive
+    value: NonNegative
     """The number."""
 
 

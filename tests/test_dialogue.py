@@ -1,5 +1,7 @@
 """The dialogue game against a listing of all conversations that shares no code with it."""
 
+import subprocess
+import sys
 import tomllib
 from collections import Counter
 from functools import cache
@@ -18,7 +20,14 @@ from brute_dialogue import (
 )
 from hypothesis import given, settings
 
-from csa_games.dialogue import Sizes, dialogue_game, sizes, tables
+from csa_games.dialogue import (
+    BYTES_PER_LEAF,
+    BYTES_PER_SEQUENCE,
+    Sizes,
+    dialogue_game,
+    sizes,
+    tables,
+)
 from csa_games.errors import InputError
 from csa_games.game import ASSISTANT, USER, Game
 from csa_games.scenario import builtin_scenarios, override, read_scenario, scenario_from
@@ -122,6 +131,8 @@ def check_sizes(size: Sizes, game: Game) -> None:
     assert size.histories == form.leaves.chance.size
     assert size.infosets == tuple(treeplex.infosets for treeplex in form.treeplex)
     assert size.sequences == tuple(1 + sum(map(len, actions[player])) for player in (0, 1))
+    slots = sum(treeplex.sequences - 1 for treeplex in form.treeplex)
+    assert size.bytes == size.histories * BYTES_PER_LEAF + slots * BYTES_PER_SEQUENCE
 
 
 # What sort of game it is.
@@ -206,3 +217,30 @@ def test_a_game_too_large_is_refused_before_it_is_built():
         dialogue_game(large)
     with pytest.raises(InputError, match=r"found 30 complete histories .* expected at most 29"):
         dialogue_game(read_scenario(builtin_scenarios()["csa_oneshot"]), most_histories=29)
+
+
+MEASURE = """
+from pathlib import Path
+from csa_games.dialogue import dialogue_game, sizes
+from csa_games.scenario import builtin_scenarios, override, read_scenario
+
+def peak():
+    status = Path("/proc/self/status").read_text()  # rusage would count the parent's peak, too
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+scenario = read_scenario(builtin_scenarios()["crisis_guidance"])
+dialogue_game(override(scenario, {"turns": 1}))
+before = peak()
+game = dialogue_game(scenario)
+print((peak() - before) / sizes(scenario).bytes)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is counted otherwise there")
+def test_building_takes_about_half_the_memory_foretold():
+    """In a process of its own: the peak of this one is history."""
+    share = subprocess.run(
+        [sys.executable, "-c", MEASURE], check=True, capture_output=True, text=True
+    ).stdout
+    assert 0.25 < float(share) < 0.75

@@ -116,6 +116,11 @@ ONESHOT = [
     ),
     ("intents.0.asks", [], "intents.benign.asks: found [], expected at least 1 entries"),
     ("intents", 1, "intents: found 1, expected a list"),
+    (
+        "signals",
+        [{"name": "clear", "description": "x"}, {"name": "clear", "description": ""}],
+        "signals[1].description: found '', expected at least 1 characters",
+    ),
     ("intents.1", "x", "intents[1]: found 'x', expected a table"),
     ("asks.0.ends", "stay", "asks.plain.ends: found 'stay', expected 'leave' or 'migrate'"),
     ("responses.0.ends", 1, "responses.comply.ends: found 1, expected true or false"),
