@@ -121,9 +121,9 @@ def _half(
     regret = jnp.where(variant.plus, jnp.maximum(regret, 0), regret)
 
     # The policy that was used enters the average, not the one that this update makes.
-    fraction = t.astype(plan_sum.dtype)
-    weight = ((fraction - 1) / fraction) ** at(variant.gamma, fraction / horizon)
-    plan_sum = weight * plan_sum + reach(treeplex, policy)
+    exact = t.astype(plan_sum.dtype)
+    keep = ((exact - 1) / exact) ** at(variant.gamma, exact / horizon)
+    plan_sum = keep * plan_sum + reach(treeplex, policy)
 
     coming = jnp.where(
         variant.discounted_prediction, discount(variant, regret, now + 1, horizon), 1
