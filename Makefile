@@ -30,7 +30,7 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -o addopts='-q --strict-markers' -m large -n 2
+	$(BIN)/pytest -o addopts='-q --strict-markers' -m large -n 2 --dist loadfile
 	$(BIN)/pytest -n 2
 
 results: $(INSTALLED)

@@ -7,9 +7,11 @@ import pytest
 
 import solvers
 from csa_games import evaluate
+from csa_games.baselines import BASELINES
 from csa_games.dialogue import dialogue_game
 from csa_games.game import ASSISTANT, USER, Game, Solution
 from csa_games.scenario import Scenario, builtin_scenarios, override, read_scenario, with_prior
+from solvers.compare import compare
 
 pytestmark = pytest.mark.large
 
@@ -53,7 +55,7 @@ def misses_scaled(scenario: Scenario, factor: float) -> Scenario:
 
 
 def response_shares(game: Game, solution: Solution) -> dict[str, float]:
-    """How often each response is used, as a share of the assistant's turns."""
+    """Return how often each response is used, as a share of the assistant's turns."""
     own, others = evaluate.infoset_reach(game, ASSISTANT, solution.policy)
     use = (own * others) @ np.asarray(solution.policy[ASSISTANT])
     names = [response.name for response in game.scenario.responses]
@@ -61,7 +63,7 @@ def response_shares(game: Game, solution: Solution) -> dict[str, float]:
 
 
 def mix(game: Game, solution: Solution, turn: int, ending: str) -> dict[str, float]:
-    """The reach-weighted response to states of `turn` whose last ask and signal are `ending`."""
+    """Return the reach-weighted response to states of `turn` whose last ask and signal are `ending`."""
     own, others = evaluate.infoset_reach(game, ASSISTANT, solution.policy)
     rows = [
         k
@@ -94,6 +96,14 @@ def test_severity_puts_the_flip_belief_near_the_prior():
     assert prior / 2 < flip < 2 * prior
 
 
+def test_the_exact_linear_program_finds_the_same_value():
+    game, solution = solved()
+    exact = solvers.solve(game, "lp")
+    assert exact.nash_conv < 1e-9
+    slack = solution.nash_conv + exact.nash_conv
+    assert exact.value[ASSISTANT] == pytest.approx(solution.value[ASSISTANT], abs=slack)
+
+
 def test_at_least_three_responses_are_in_play_on_the_path():
     game, solution = solved()
     used = [name for name, share in response_shares(game, solution).items() if share > 0.005]
@@ -122,6 +132,17 @@ def test_is_ahead_of_every_constant_response():
         users, worst = solvers.best_response(game, USER, (solution.policy[USER], constant))
         assert users.shape == solution.policy[USER].shape
         assert -worst < solution.value[ASSISTANT] - 0.1
+
+
+def test_is_ahead_of_every_baseline():
+    game, solution = solved()
+    policies = {"solution": solution.policy[ASSISTANT]}
+    policies |= {name: baseline(game) for name, baseline in BASELINES.items()}
+    first, *others = compare(game, policies)
+    assert first.value >= solution.value[ASSISTANT] - solution.nash_conv
+    assert len(others) == len(BASELINES) >= 4
+    for row in others:
+        assert row.value < first.value - 0.05, row.name
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""One file per question; each writes its results with their provenance."""

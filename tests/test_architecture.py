@@ -1,0 +1,64 @@
+"""What the layout promises, read off the imports of every file."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted(
+    path
+    for package in ("csa_games", "solvers", "experiments")
+    for path in (ROOT / package).rglob("*.py")
+)
+NETWORK = {"socket", "ssl", "urllib", "http", "ftplib", "smtplib", "requests", "httpx", "aiohttp"}
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that `path` imports anywhere, dotted."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_imports_keep_to_the_layout(path):
+    modules = imported(path)
+    tops = {module.split(".")[0] for module in modules}
+    where = name(path)
+    assert not tops & NETWORK, "nothing in the project calls the network"
+    if where.startswith("csa_games/") and not where.startswith("csa_games/cli/"):
+        assert "solvers" not in tops, "only the command line knows the solvers"
+    if where.startswith("solvers/"):
+        # The nouns, the fold and exact evaluation; never scenarios, tables or files.
+        ours = {module for module in modules if module.startswith("csa_games")}
+        allowed = {"arrays", "errors", "evaluate", "fold", "game"}
+        assert ours <= {f"csa_games.{module}" for module in allowed}
+    if where.startswith("csa_games/guard/"):
+        ours = {module for module in modules if module.startswith("csa_games")}
+        assert all(m == "csa_games.errors" or m.startswith("csa_games.guard") for m in ours)
+
+
+def test_the_citation_and_the_package_agree_on_the_version():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (version,) = re.findall(r'^version = "(.+)"', project, re.MULTILINE)
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {version}\n" in citation
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_pinned_versions_name_no_host():
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    assert "://" not in text
+    pins = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert len(pins) > 30
+    assert all(re.match(r"[A-Za-z0-9_.-]+==\S+", pin) for pin in pins)
