@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from csa_games.table import tabulate
-
 import csa_games
 import solvers
 from csa_games import dialogue
@@ -23,6 +21,7 @@ from csa_games.guard.verify import verify
 from csa_games.interop.openspiel import to_openspiel, to_openspiel_policy
 from csa_games.plots import policy_picture
 from csa_games.provenance import provenance
+from csa_games.table import tabulate
 from solvers.compare import compare
 
 FOLDER = Path(__file__).parent / "foundation"

@@ -63,7 +63,7 @@ def response_shares(game: Game, solution: Solution) -> dict[str, float]:
 
 
 def mix(game: Game, solution: Solution, turn: int, ending: str) -> dict[str, float]:
-    """Return the reach-weighted response to states of `turn` whose last ask and signal are `ending`."""
+    """Return the reach-weighted response where `turn` ends in the ask and signal `ending`."""
     own, others = evaluate.infoset_reach(game, ASSISTANT, solution.policy)
     rows = [
         k

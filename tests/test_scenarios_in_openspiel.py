@@ -6,7 +6,7 @@ are solutions and, because solutions hide mistakes off the path, random ones.
 
 import numpy as np
 import pytest
-from open_spiel.python.algorithms import exploitability, expected_game_score
+from open_spiel.python.algorithms import expected_game_score, exploitability
 
 import csa_games
 import solvers
