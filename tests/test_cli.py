@@ -588,10 +588,9 @@ def terminal(words: list[str], **environment: str) -> str:
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3\d|4\d|9\d|10\d)(?:;\d+)*m")
 
 
-def test_no_color_is_honoured(tmp_path):
+def test_no_color_is_honoured(tmp_path, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
     words = ["solve", "csa_oneshot", "--out", str(tmp_path / "run")]
-    plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    assert plain == dict(os.environ), "NO_COLOR is set for the tests themselves"
     with_colours = terminal(words)
     assert COLOUR.search(with_colours)
     assert "NashConv" in with_colours
@@ -611,3 +610,12 @@ def test_progress_is_as_far_as_the_nearest_end():
     assert done(1.0, 1e-9, Progress(10, 5.0, 1e-9), timed) == pytest.approx(0.25)
     assert done(1.0, 0.0, Progress(10, 5.0, 0.0), timed) == 1
     assert done(1.0, 0.5, Progress(10, 30.0, 0.5), timed) == 1
+
+
+def test_a_missing_package_is_named_without_a_traceback(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    assert main(["games"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "'rich.console' is not installed" in said.err
+    assert "python -m csa_games.guard" in said.err

@@ -63,6 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _say(INTERRUPTED, "interrupted before there was a result")
+    except ModuleNotFoundError as error:
+        return _say(
+            FAILED_INPUT,
+            f"the package {error.name!r} is not installed; install csa-games with what it depends "
+            "on, or use python -m csa_games.guard, which depends on nothing",
+        )
     except BrokenPipeError:  # whoever read, has read enough
         _abandon_output()
     except OSError as error:
