@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from csa_games.evaluate import infoset_reach, posterior, response_use
 from csa_games.game import ASSISTANT, USER, Game, Policy
-from csa_games.guard.keys import Turn, state_key
+from csa_games.guard.keys import state_key, turns_of
 
 Kind = TypeVar("Kind", bound=Hashable)
 
@@ -28,17 +28,6 @@ class Choice:
     reach: float  # the mean number of visits; in a single turn, the share of conversations
     shares: Float[np.ndarray, " A"]  # sum to 1
     spread: float
-
-
-def turns_of(key: str) -> tuple[Turn, ...]:
-    """Return the turns that `csa_games.guard.keys.state_key` wrote as `key`."""
-
-    def turn(text: str) -> Turn:
-        seen, _, response = text.partition(">")
-        ask, _, signal = seen.partition(":")
-        return Turn(ask, signal, response or None)
-
-    return tuple(turn(text) for text in key.split("/"))
 
 
 def responses_by(

@@ -9,10 +9,11 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from csa_games import plots
-from csa_games.conduct import asks_by, responses_by, turns_of, typical_conversations
+from csa_games.conduct import asks_by, responses_by, typical_conversations
 from csa_games.dialogue import ENDINGS
 from csa_games.evaluate import MEASURES
 from csa_games.game import ASSISTANT, Game, Solution
+from csa_games.guard.keys import turns_of
 from csa_games.report.answer import sentences
 from csa_games.report.certificate import CLASSES, STATUSES, digits_of, guarantee, spoken
 from csa_games.report.evidence import cited, sourced, totals

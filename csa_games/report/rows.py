@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from csa_games.conduct import turns_of
 from csa_games.evaluate import action_values, infoset_reach, posterior
 from csa_games.game import ASSISTANT, Game, Policy
-from csa_games.guard.keys import Turn
+from csa_games.guard.keys import Turn, turns_of
 
 LIKELY = 1e-6
 
