@@ -28,9 +28,9 @@ from csa_games.conduct import (
     posterior_path,
     responses_by,
     shares_by_intent,
-    turns_of,
 )
 from csa_games.game import ASSISTANT, Game, Policy, Progress, Solution
+from csa_games.guard.keys import turns_of
 from csa_games.scenario import Scenario
 from csa_games.words import join, number, percent
 

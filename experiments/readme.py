@@ -28,16 +28,21 @@ def section(results: Mapping[str, Any]) -> str:
         f"{made['cores']} cores ({made['platform']}), Python {made['python']}, "
         f"jax {packages['jax']}, OpenSpiel {packages['open_spiel']}.",
         "",
-        "| game | value, published | value, ours (linear program) | exploitability after "
-        f"{results['known games'][0]['steps']:,} iterations, CFR+ | PCFR+ |",
-        "|---|---|---|---|---|",
+        "| game | value, published | value by linear program | exploitability of CFR+ after "
+        f"{results['known games'][0]['steps']:,} iterations, published | ours | of PCFR+, ours |",
+        "|---|---|---|---|---|---|",
     ]
     for row in results["known games"]:
         found = row["exploitability"]
         lines.append(
-            f"| `{row['game']}` | {row['published']:.12g} | {row['linear program']:.12g} | "
-            f"{found['cfr+']:.2e} | {found['pcfr+']:.2e} |"
+            f"| `{row['game']}` | {row['published']:.10g} | {row['linear program']:.10g} | "
+            f"{row['published exploitability of cfr+']:.3e} | {found['cfr+']:.3e} | "
+            f"{found['pcfr+']:.3e} |"
         )
+    lines += [
+        "",
+        "Leduc's trajectories are chaotic: the order of summation alone moves late values.",
+    ]
     for row in results["scenarios"]:
         lines += ["", *_scenario(row)]
     return "\n".join(lines)
