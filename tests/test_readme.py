@@ -62,7 +62,7 @@ def test_the_results_say_what_the_readme_claims():
         # Minimax: no policy guarantees more than the value and the gap. In csa_oneshot nobody has
         # a choice to make, so that myopic Bayes is optimal; three turns leave it well behind.
         least = 0.05 if row["scenario"] == "crisis_guidance" else -row["nash_conv"]
-        assert all(best - other > least for other in others)
+        assert all(best - other >= least - 1e-12 for other in others)
 
 
 def test_files_that_the_readme_names_exist():
