@@ -25,7 +25,8 @@ from csa_games.guard.bundle import (
     terms_of,
 )
 from csa_games.guard.store import Store
-from csa_games.scenario import Scenario, builtin_scenarios, override, read_scenario, scenario_from
+from csa_games.override import override
+from csa_games.scenario import Scenario, builtin_scenarios, read_scenario, scenario_from
 from csa_games.table import Table, tabulate
 from solvers.response import certify
 

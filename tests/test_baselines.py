@@ -14,8 +14,9 @@ from csa_games.dialogue import dialogue_game
 from csa_games.errors import InputError
 from csa_games.evaluate import MEASURES
 from csa_games.game import ASSISTANT, Game
+from csa_games.override import override
 from csa_games.rules import Chance, Decision, Node, Terminal
-from csa_games.scenario import builtin_scenarios, override, read_scenario
+from csa_games.scenario import builtin_scenarios, read_scenario
 from solvers.compare import compare
 
 

@@ -10,7 +10,8 @@ from csa_games import evaluate
 from csa_games.baselines import BASELINES
 from csa_games.dialogue import dialogue_game
 from csa_games.game import ASSISTANT, USER, Game, Solution
-from csa_games.scenario import Scenario, builtin_scenarios, override, read_scenario, with_prior
+from csa_games.override import override, with_prior
+from csa_games.scenario import Scenario, builtin_scenarios, read_scenario
 from solvers.compare import compare
 
 pytestmark = pytest.mark.large

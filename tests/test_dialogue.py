@@ -30,7 +30,8 @@ from csa_games.dialogue import (
 )
 from csa_games.errors import InputError
 from csa_games.game import ASSISTANT, USER, Game
-from csa_games.scenario import builtin_scenarios, override, read_scenario, scenario_from
+from csa_games.override import override
+from csa_games.scenario import builtin_scenarios, read_scenario, scenario_from
 
 CONTENT = {
     name: tomllib.loads(path.read_text(encoding="utf-8"))
@@ -222,7 +223,8 @@ def test_a_game_too_large_is_refused_before_it_is_built():
 MEASURE = """
 from pathlib import Path
 from csa_games.dialogue import dialogue_game, sizes
-from csa_games.scenario import builtin_scenarios, override, read_scenario
+from csa_games.override import override
+from csa_games.scenario import builtin_scenarios, read_scenario
 
 def peak():
     status = Path("/proc/self/status").read_text()  # rusage would count the parent's peak, too

@@ -18,7 +18,8 @@ from csa_games.dialogue import dialogue_game
 from csa_games.evaluate import action_values, posterior
 from csa_games.fold import backup, gradient, reach, uniform
 from csa_games.game import ASSISTANT, USER, Game
-from csa_games.scenario import Scenario, builtin_scenarios, override, read_scenario, with_prior
+from csa_games.override import override, with_prior
+from csa_games.scenario import Scenario, builtin_scenarios, read_scenario
 
 RETENTION = {"comply": 1.0, "partial": 0.594, "explain": 0.265, "redirect": 0.245, "refuse": 0.0}
 LEAK = {"comply": 1.0, "partial": 0.35, "explain": 0.0, "redirect": 0.0, "refuse": 0.0}

@@ -38,6 +38,7 @@ from csa_games.fold import legal_mask
 from csa_games.game import ASSISTANT, USER, Game, Policy, Progress, Solution
 from csa_games.guard.keys import Turn, state_key
 from csa_games.interop.openspiel import unfold
+from csa_games.override import override, with_prior
 from csa_games.report import Compared, report
 from csa_games.report.answer import sentences
 from csa_games.report.certificate import bounds, guarantee, spoken
@@ -47,11 +48,9 @@ from csa_games.rules import Chance, Decision, Terminal
 from csa_games.scenario import (
     Scenario,
     builtin_scenarios,
-    override,
     parse_scenario,
     read_scenario,
     scenario_from,
-    with_prior,
 )
 from csa_games.words import counted, decimal, join, number, percent
 from solvers.compare import compare

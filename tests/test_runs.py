@@ -20,9 +20,10 @@ from csa_games.errors import InputError
 from csa_games.game import Game, Solution
 from csa_games.interop.efg_read import read_efg
 from csa_games.interop.efg_write import write_efg
+from csa_games.override import override
 from csa_games.provenance import provenance
 from csa_games.runs import check_place, read_run, save_run
-from csa_games.scenario import builtin_scenarios, override, read_scenario
+from csa_games.scenario import builtin_scenarios, read_scenario
 
 ONESHOT = dialogue_game(
     override(read_scenario(builtin_scenarios()["csa_oneshot"]), {"weights.beta": 2.5})

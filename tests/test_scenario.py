@@ -9,17 +9,16 @@ from json_schema import violations
 
 from csa_games.dialogue import MOST_HISTORIES, sizes
 from csa_games.errors import InputError
+from csa_games.override import override, with_prior
 from csa_games.scenario import (
     Scenario,
     builtin_scenarios,
     citation_key,
     evidence,
     json_schema,
-    override,
     parse_scenario,
     read_scenario,
     scenario_from,
-    with_prior,
 )
 
 BUILTIN = builtin_scenarios()

@@ -30,7 +30,7 @@ from csa_games.game import ASSISTANT
 from csa_games.guard import BundleError, Guard, verify
 from csa_games.guard.bundle import CARD, FILES, GOLDEN, MANIFEST, RESPONSES, ROWS, SCENARIO
 from csa_games.guard.certificate import certify, dialogue_from
-from csa_games.scenario import override
+from csa_games.override import override
 from csa_games.table import tabulate
 
 NAMES = ["csa_oneshot", "crisis_guidance"]

@@ -67,7 +67,8 @@ def add_game(parser: argparse.ArgumentParser, name: str = "GAME", more: str = ""
 
 def source(args: argparse.Namespace) -> Source:
     """Return the game that the arguments of `add_game` name, read and changed but not built."""
-    from csa_games.scenario import builtin_scenarios, override, read_scenario
+    from csa_games.override import override
+    from csa_games.scenario import builtin_scenarios, read_scenario
 
     asked: str = args.game
     builtin = builtin_scenarios()

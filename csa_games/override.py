@@ -1,0 +1,73 @@
+"""Scenarios with some of their numbers replaced: for sweeps, what-ifs and checks."""
+
+from typing import Any
+
+from csa_games.errors import InputError
+from csa_games.scenario import Scenario, scenario_from
+
+
+def override(scenario: Scenario, changes: dict[str, Any]) -> Scenario:
+    """Return `scenario` with values replaced, checked again.
+
+    A key is a dotted path that names list entries by their name or position from 0, such as
+    "weights.beta", "intents.malicious.prior", "payoff.risk.3.values.comply" or "turns". A quantity
+    takes a number and loses its interval; the source of whatever is changed becomes an assumption
+    that says what it was. Raises `InputError` for a path that leads nowhere, and for a result that
+    is no scenario.
+    """
+    content = scenario.model_dump(mode="json")
+    for path, value in changes.items():
+        *above, key = path.split(".")
+        parts: list[Any] = [content]
+        for name in above:
+            parts.append(parts[-1][_key(parts[-1], name, path)])
+        found = _key(parts[-1], key, path)
+        target = parts[-1][found]
+        whole = isinstance(value, dict) or not isinstance(target, dict)
+        if not whole and {"value", "source"} <= target.keys():
+            parts.append(target)
+            found = "value"
+        parts[-1][found] = value
+        if found == "value":
+            parts[-1].update({end: None for end in ("low", "high") if end in parts[-1]})
+        sourced = [part for part in parts if isinstance(part, dict) and "source" in part]
+        if sourced and found != "source":
+            sourced[-1]["source"] = _overridden(sourced[-1]["source"])
+    return scenario_from(content, f"{scenario.name} with {', '.join(changes)} overridden")
+
+
+def _key(part: Any, name: str, path: str) -> str | int:
+    """Return the key or the position of `name` in `part`."""
+    if isinstance(part, dict) and name in part:
+        return name
+    for k, entry in enumerate(part if isinstance(part, list) else []):
+        if (isinstance(entry, dict) and entry.get("name") == name) or str(k) == name:
+            return k
+    raise InputError(f"{path}: a scenario has no {name!r} there")
+
+
+def _overridden(source: str) -> str:
+    marker = "assumption: overridden, was "
+    return source if source.startswith(marker) else (marker + source)[:400]
+
+
+def with_prior(scenario: Scenario, intent: str, probability: float) -> Scenario:
+    """Return `scenario` with one intent's prior set, the others scaled to keep their ratios.
+
+    Raises `InputError` for an intent that is not there, a probability outside [0, 1], and others
+    that have no ratios because their priors are all zero.
+    """
+    priors = {part.name: part.prior.value for part in scenario.intents}
+    if intent not in priors:
+        raise InputError(f"found the intent {intent!r}, expected one of {', '.join(priors)}")
+    if not 0 <= probability <= 1:
+        raise InputError(f"found the prior {probability} for {intent}, expected one from 0 to 1")
+    others = 1 - priors[intent]
+    if others == 0 and probability < 1:
+        raise InputError(
+            f"found the prior {probability} for {intent}, expected 1: "
+            "the other intents have none to share the rest by"
+        )
+    scale = (1 - probability) / others if others else 0.0
+    changed = {name: p * scale for name, p in priors.items()} | {intent: probability}
+    return override(scenario, {f"intents.{name}.prior": p for name, p in changed.items()})
