@@ -304,9 +304,10 @@ def _check_policy(path: Path, game: Game, policy: Policy) -> None:
         off = (np.where(legal, rows < 0, rows != 0)).any(axis=-1)
         off |= np.abs(rows.sum(axis=-1) - 1) > ROUNDING
         if off.any():
-            label = game.names.infosets[player][int(off.argmax())]
+            wrong = int(np.argmax(off))
+            label = game.names.infosets[player][wrong]
             raise InputError(
-                f"{path}: policy_{player} at infoset {label!r} is {rows[off.argmax()].tolist()}, "
+                f"{path}: policy_{player} at infoset {label!r} is {rows[wrong].tolist()}, "
                 "expected probabilities of its actions that sum to 1"
             )
 

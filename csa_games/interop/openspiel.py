@@ -324,8 +324,8 @@ def _described(tree: Tree) -> tuple[Any, Any]:
         num_distinct_actions=max(widths, default=1),
         max_chance_outcomes=max(outcomes, default=0),
         num_players=2,
-        min_utility=payoffs.min(),
-        max_utility=payoffs.max(),
+        min_utility=float(np.min(payoffs)),
+        max_utility=float(np.max(payoffs)),
         utility_sum=total_payoff,
         max_game_length=_most_decisions(tree),
     )
