@@ -34,6 +34,7 @@ from csa_games.conduct import (
 )
 from csa_games.dialogue import dialogue_game, sizes
 from csa_games.evaluate import MEASURES, expected
+from csa_games.evidence import sourced, totals
 from csa_games.fold import legal_mask
 from csa_games.game import ASSISTANT, USER, Game, Policy, Progress, Solution
 from csa_games.guard.keys import Turn, state_key
@@ -42,7 +43,6 @@ from csa_games.override import override, with_prior
 from csa_games.report import Compared, report
 from csa_games.report.answer import sentences
 from csa_games.report.certificate import bounds, guarantee, spoken
-from csa_games.report.evidence import sourced, totals
 from csa_games.report.rows import most_reached
 from csa_games.rules import Chance, Decision, Terminal
 from csa_games.scenario import (

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from csa_games.dialogue import Sizes, Tables
+    from csa_games.evidence import Sourced
     from csa_games.game import Game
     from csa_games.scenario import Intent, Scenario
 
@@ -63,42 +64,31 @@ def list_games(args: argparse.Namespace) -> Outcome:
 def show_game(args: argparse.Namespace) -> Outcome:
     """Return what a game is made of, and how large it is."""
     from csa_games.dialogue import sizes
+    from csa_games.evidence import sourced, totals
 
     asked = source(args)
     if asked.scenario is None:
         return _built(asked.build(), asked.name)
     scenario, size_of = asked.scenario, sizes(asked.scenario)
+    groups = sourced(scenario)
     data = {
         "game": asked.name,
         "class": _class(scenario),
         "scenario": scenario.model_dump(mode="json", exclude_none=True),
-        "numbers": numbers_by_evidence(scenario),
-        "numbers_by_source": numbers_by_source(scenario),
+        "numbers": totals(groups),
+        "numbers_by_source": _by_source(scenario, groups),
         "sizes": _sizes(size_of),
     }
     return Outcome(data, lambda console: _show_scenario(console, scenario, size_of))
 
 
-def numbers_by_source(scenario: "Scenario") -> Counter[str]:
-    """Return how many of a scenario's numbers come from each key of its sources or "assumption".
-
-    A number is one that a `source` stands beside; the ends of an interval do not count.
-    """
+def _by_source(scenario: "Scenario", groups: "Sequence[Sourced]") -> Counter[str]:
+    """Return how many numbers come from each key of the sources, or from "assumption"."""
     from csa_games.scenario import citation_key
 
     counts = Counter(dict.fromkeys([*scenario.sources, "assumption"], 0))
-    for label, count in _sourced(scenario.model_dump(exclude={"sources"}, exclude_none=True)):
-        counts[citation_key(label)] += count
-    return counts
-
-
-def numbers_by_evidence(scenario: "Scenario") -> Counter[str]:
-    """Return how many of a scenario's numbers are measured, derived and assumptions."""
-    from csa_games.scenario import evidence
-
-    counts = Counter({"measured": 0, "derived": 0, "assumption": 0})
-    for key, count in numbers_by_source(scenario).items():
-        counts[evidence(scenario, key)] += count
+    for group in groups:
+        counts[citation_key(group.source)] += group.numbers
     return counts
 
 
@@ -137,28 +127,6 @@ def _sizes(sizes: "Sizes") -> dict[str, Any]:
     }
 
 
-def _sourced(part: Any) -> Iterator[tuple[str, int]]:
-    """Yield (source, how many numbers stand under it) for every source below `part`."""
-    if isinstance(part, dict):
-        if isinstance(part.get("source"), str):
-            own = {key: value for key, value in part.items() if key not in ("low", "high")}
-            yield part["source"], _numbers(own)
-        else:
-            for value in part.values():
-                yield from _sourced(value)
-    elif isinstance(part, list):
-        for value in part:
-            yield from _sourced(value)
-
-
-def _numbers(part: Any) -> int:
-    if isinstance(part, dict):
-        return sum(map(_numbers, part.values()))
-    if isinstance(part, list):
-        return sum(map(_numbers, part))
-    return int(isinstance(part, int | float))
-
-
 def _built(game: "Game", name: str) -> Outcome:
     """Return the sizes of a game that only its tree tells."""
     treeplexes = game.form.treeplex
@@ -193,6 +161,7 @@ def _built(game: "Game", name: str) -> Outcome:
 
 def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> None:
     from csa_games.dialogue import tables
+    from csa_games.evidence import sourced, totals
     from csa_games.words import counted
 
     table = tables(scenario)
@@ -233,7 +202,8 @@ def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> 
     if own:
         console.print(_own_payoffs(scenario, table, own), "")
 
-    counts = numbers_by_source(scenario)
+    groups = sourced(scenario)
+    counts = _by_source(scenario, groups)
     cited: list[tuple[str, ...]] = [
         (name, source.evidence, f"{counts[name]}", source.cite)
         for name, source in scenario.sources.items()
@@ -241,7 +211,7 @@ def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> 
     cited.append(("assumption", "", f"{counts['assumption']}", ""))
     console.print(_parts(("source", "evidence", "numbers", ""), cited))
 
-    weights, numbers = scenario.weights, numbers_by_evidence(scenario)
+    weights, numbers = scenario.weights, totals(groups)
     console.print(
         facts(
             [

@@ -12,11 +12,11 @@ from csa_games import plots
 from csa_games.conduct import asks_by, responses_by, typical_conversations
 from csa_games.dialogue import ENDINGS
 from csa_games.evaluate import MEASURES
+from csa_games.evidence import cited, sourced, totals
 from csa_games.game import ASSISTANT, Game, Solution
 from csa_games.guard.keys import turns_of
 from csa_games.report.answer import sentences
 from csa_games.report.certificate import CLASSES, STATUSES, digits_of, guarantee, spoken
-from csa_games.report.evidence import cited, sourced, totals
 from csa_games.report.rows import most_reached
 from csa_games.words import counted, decimal, join, number, percent
 
