@@ -23,7 +23,7 @@ from csa_games.build import build
 from csa_games.errors import InputError
 from csa_games.fold import uniform
 from csa_games.rules import Decision, Terminal
-from solvers import cfr, lp
+from solvers import cfr, driver, lp
 from solvers.regret import VARIANTS, constant
 
 STEPS = 5
@@ -31,7 +31,7 @@ STEPS = 5
 
 def run(ours, variant, steps, **options):
     """Return the average policies after `steps` iterations in float64, as numpy arrays."""
-    options = {"horizon": float(steps), "dead_zone": cfr.default_dead_zone(ours.form)} | options
+    options = {"horizon": float(steps), "dead_zone": driver.default_dead_zone(ours.form)} | options
     with jax.enable_x64(True):
         state = cfr.run(ours.form, variant, cfr.init(ours.form), steps, **options)
     return cfr.average(ours.form, jax.device_get(state))
@@ -165,7 +165,7 @@ def test_the_empty_average_is_uniform():
 def test_default_dead_zones():
     """1e-8 of the largest chance-weighted payoff: Kuhn 1/3, Leduc 0.108333..., BattleShip2 2."""
     for load_string, scale in ((KUHN, 1 / 3), (LEDUC, 13 / 120), (BATTLESHIP_2, 2.0)):
-        assert cfr.default_dead_zone(game(load_string).form) == pytest.approx(1e-8 * scale)
+        assert driver.default_dead_zone(game(load_string).form) == pytest.approx(1e-8 * scale)
     solution = solvers.solve(game(KUHN), "cfr+", max_steps=1)
     assert solution.dead_zone == pytest.approx(1e-8 / 3)
     assert solvers.solve(game(KUHN), "cfr+", max_steps=1, dead_zone=0.0).dead_zone == 0
@@ -184,8 +184,8 @@ def test_checks_follow_a_schedule_and_the_last_is_at_max_steps():
     assert solution.status == "max_steps"
     steps = [check.step for check in solution.history]
     assert steps == [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 18, 22, 27, 33, 41, 50]
-    assert list(cfr.check_steps(50)) == steps
-    assert list(cfr.check_steps(0)) == [0]
+    assert list(driver.check_steps(50)) == steps
+    assert list(driver.check_steps(0)) == [0]
     assert [check.seconds for check in solution.history] == sorted(
         check.seconds for check in solution.history
     )
@@ -307,9 +307,9 @@ def test_arguments_out_of_range_are_listed_together():
 
 def test_a_variant_of_ones_own_is_named_by_its_parameters():
     mine = VARIANTS["pcfr+"]._replace(gamma=constant(5.0))
-    solution = cfr.solve(game(KUHN), mine, max_steps=3)
+    solution = driver.solve(game(KUHN), mine, max_steps=3)
     assert solution.method == repr(mine)
-    assert cfr.solve(game(KUHN), VARIANTS["pcfr+"], max_steps=3).method == "pcfr+"
+    assert driver.solve(game(KUHN), VARIANTS["pcfr+"], max_steps=3).method == "pcfr+"
 
 
 def test_scheduled_variants_take_max_steps_as_their_horizon():

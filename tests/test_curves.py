@@ -16,7 +16,7 @@ from known_games import BATTLESHIP_2, GOOFSPIEL_3, KUHN, LEDUC, LIARS_DICE_3, ga
 
 import solvers
 from csa_games.fold import backup, gradient, legal_mask, mean_of, reach
-from solvers import cfr
+from solvers import cfr, driver
 from solvers.regret import VARIANTS, Variant, constant
 
 GAMES = {
@@ -159,7 +159,7 @@ def test_closed_forms(load_string, name):
     gammas = [start + (end - start) * t / HORIZON for t in range(1, STEPS + 1)]
     checks = [1, 2, 3, 4, 5, 10, 30, 100, 300, 1000]
     expected = weighted_mean(errors, gammas)[np.array(checks) - 1]
-    dead_zone = cfr.default_dead_zone(game(load_string).form)
+    dead_zone = driver.default_dead_zone(game(load_string).form)
     found = exploitabilities(load_string, VARIANTS[name], checks, dead_zone)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=2e-12)
 
@@ -177,7 +177,7 @@ def test_closed_forms(load_string, name):
     ],
 )
 def test_exact_rationals(load_string, name, expected):
-    dead_zone = cfr.default_dead_zone(game(load_string).form)
+    dead_zone = driver.default_dead_zone(game(load_string).form)
     found = exploitabilities(load_string, VARIANTS[name], range(1, 26), dead_zone)
     np.testing.assert_allclose(found[1:], [float(expected(t)) for t in range(2, 26)], rtol=1e-10)
 
@@ -226,7 +226,7 @@ def test_table_of_an_independent_implementation(load_string, variant, at_100, at
     out as zero. Ours come out as noise, which without a dead zone moves PDCFR+ by a factor of 2.
     """
     checks = [100] if at_1000 is None else [100, 1000]
-    dead_zone = cfr.default_dead_zone(game(load_string).form)
+    dead_zone = driver.default_dead_zone(game(load_string).form)
     found = exploitabilities(load_string, variant, checks, dead_zone)
     np.testing.assert_allclose(found, [at_100, at_1000][: len(checks)], rtol=6e-4)
 
@@ -252,7 +252,7 @@ def test_scheduled_averaging_is_at_rounding_by_100_iterations(variant):
     ],
 )
 def test_early_values_on_kuhn(name, at_2, at_10):
-    dead_zone = cfr.default_dead_zone(game(KUHN).form)
+    dead_zone = driver.default_dead_zone(game(KUHN).form)
     found = exploitabilities(KUHN, VARIANTS[name], [2, 10], dead_zone)
     np.testing.assert_allclose(found, [at_2, at_10], rtol=3e-7)
 

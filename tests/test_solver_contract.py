@@ -15,7 +15,7 @@ from open_spiel.python.algorithms import exploitability as openspiel_exploitabil
 import solvers
 from csa_games.errors import InputError
 from csa_games.fold import legal_mask
-from solvers import cfr
+from solvers import cfr, driver
 from solvers.regret import VARIANTS
 
 OPTIONS = {name: {"target": 5e-4, "max_steps": 20_000} for name in VARIANTS} | {"lp": {}}
@@ -203,4 +203,4 @@ def test_options_have_the_defaults_of_the_documentation():
     solution = solvers.solve(game(KUHN))
     assert (solution.method, solution.status) == ("pcfr+", "target")
     assert solution.nash_conv <= 1e-4
-    assert math.isclose(solution.dead_zone, cfr.default_dead_zone(game(KUHN).form))
+    assert math.isclose(solution.dead_zone, driver.default_dead_zone(game(KUHN).form))
