@@ -217,7 +217,7 @@ def test_pieces_make_no_difference():
 
 
 def test_work_between_checks_is_cut_into_pieces(monkeypatch):
-    monkeypatch.setattr(cfr, "PIECE_SECONDS", 1e-9)
+    monkeypatch.setattr(driver, "PIECE_SECONDS", 1e-9)
     seen = []
     ours = game(KUHN)
     cut = solvers.solve(ours, "cfr", target=0.0, max_steps=20, progress=seen.append)
