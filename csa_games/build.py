@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from csa_games.errors import InputError
+from csa_games.fold import sequence_numbers
 from csa_games.game import Game, GameClass, Leaves, Level, Names, SequenceForm, Treeplex
 from csa_games.rules import Chance, Decision, History, Node, Terminal
 from csa_games.segments import segments
@@ -109,7 +110,7 @@ def build(
         plexes.append(plex)
         labels.append(tuple(seen[player].labels[i] for i in order))
         actions.append(tuple(seen[player].actions[i] for i in order))
-        numbers.append(_sequences(ends[player], order, plex.width))
+        numbers.append(_sequences(ends[player], order, plex))
 
     leaves = Leaves(
         sequence=(numbers[0], numbers[1]),
@@ -227,26 +228,30 @@ def _treeplex(seen: _Seen) -> tuple[Treeplex, list[int]]:
         by_level[k].append(infoset)
 
     levels, order = [], []
-    above, slots = {-1: 0}, 1  # positions of the level above, and how many sequences it has
+    # Positions in the level above, how many sequences of it one action has, and how many it has.
+    above, stride, slots = {-1: 0}, 0, 1
     for members in by_level:
-        parent_of = {i: above[seen.parent[i][0]] * width + seen.parent[i][1] for i in members}
-        members = sorted(members, key=lambda i: parent_of[i])  # stable: walk order inside
-        parent = np.array([parent_of[i] for i in members], dtype=np.int32)
+        above_of = {i: above[seen.parent[i][0]] for i in members}
+        # Stable: walk order inside.
+        members = sorted(members, key=lambda i: (above_of[i], seen.parent[i][1]))
+        parent = np.array([above_of[i] + stride * seen.parent[i][1] for i in members], np.int32)
         count = np.array([len(seen.actions[i]) for i in members])
         legal = np.arange(width) < count[:, None]
-        levels.append(Level(legal, parent, segments(parent, slots)))
-        above, slots = {i: k for k, i in enumerate(members)}, len(members) * width
+        levels.append(Level(legal.T[None], parent, segments(parent, slots)))
+        above, stride = {i: k for k, i in enumerate(members)}, len(members)
+        slots = stride * width
         order += members
     return Treeplex(tuple(levels), width), order
 
 
-def _sequences(last: "array[int]", order: list[int], width: int) -> np.ndarray:
+def _sequences(last: "array[int]", order: list[int], plex: Treeplex) -> np.ndarray:
     """Return the sequence number [L] of each leaf's last (infoset, action)."""
     position = np.zeros(len(order) + 1, dtype=np.int32)  # the final slot serves infoset -1
     position[order] = np.arange(len(order))
     infoset, action = np.frombuffer(last, dtype=np.int64).reshape(-1, 2).T
-    sequence = 1 + position[infoset] * width + action
-    return np.where(infoset < 0, 0, sequence).astype(np.int32)
+    number = np.concatenate([sequence_numbers(plex), np.zeros((1, plex.width), np.int32)])
+    position[-1] = len(order)
+    return number[position[infoset], action]
 
 
 def _zero_sum_or_general(leaves: Leaves) -> GameClass:

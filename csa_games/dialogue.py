@@ -113,6 +113,15 @@ def in_security_class(scenario: Scenario) -> bool:
     return all(intent.behaviour in ("adversarial", "kernel") for intent in scenario.intents)
 
 
+def against_the_assistant(scenario: Scenario, intent: Intent) -> bool:
+    """Return whether a user of `intent` is paid the assistant's loss.
+
+    Adversarial ones are, and in the security class kernel ones as well, which decide nothing: the
+    game is then zero-sum at every leaf.
+    """
+    return intent.behaviour == "adversarial" or in_security_class(scenario)
+
+
 MOST_HISTORIES = 20_000_000  # some two minutes to build, and 8 GB
 
 
@@ -159,7 +168,7 @@ def dialogue_root(scenario: Scenario) -> Node:
     cost = (discount * table.cost).tolist()
     displacement = (discount[:, :, 0, 0] * table.displacement).tolist()
     effort = (discount[:, :, :, 0] * table.effort).tolist()
-    gain = (discount * _own_payoff(scenario, table)).tolist()
+    gain = (discount * own_payoff(scenario, table)).tolist()
     prior, opening, sigma = table.prior.tolist(), table.opening.tolist(), table.signal.tolist()
 
     intents = [intent.name for intent in scenario.intents]
@@ -171,10 +180,7 @@ def dialogue_root(scenario: Scenario) -> Node:
     legal = [np.flatnonzero(row).tolist() for row in table.legal]
     offered = [tuple(asks[b] for b in row) for row in legal]
     kernel = dict(zip(responses, table.after.tolist(), strict=True))
-    negated = [
-        in_security_class(scenario) or intent.behaviour == "adversarial"
-        for intent in scenario.intents
-    ]
+    negated = [against_the_assistant(scenario, intent) for intent in scenario.intents]
 
     def leaf(i: int, ending: str | None, sums: Sums) -> Terminal:
         s, r, c, d, e, gained = sums
@@ -223,7 +229,7 @@ def dialogue_root(scenario: Scenario) -> Node:
     return _chance(intents, prior, lambda i: asking(i, (), (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)))
 
 
-def _own_payoff(scenario: Scenario, table: Tables) -> Grid:
+def own_payoff(scenario: Scenario, table: Tables) -> Grid:
     """Return what each turn is worth to a user with weights of its own, effort left out."""
     own = np.zeros_like(table.satisfaction)
     for i, intent in enumerate(scenario.intents):

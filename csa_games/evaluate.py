@@ -5,22 +5,74 @@ Everything here is numpy in float64, from the policy alone; nothing is sampled.
 
 from collections.abc import Callable, Mapping
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
-from csa_games.arrays import Array
+from csa_games.arrays import Array, namespace
 from csa_games.dialogue import COMPONENTS, ENDINGS
 from csa_games.errors import InputError
-from csa_games.fold import backup, expectation, legal_mask, mean_of, reach
-from csa_games.game import ASSISTANT, Game, Policy, Treeplex
+from csa_games.fold import (
+    Rows,
+    backup,
+    expectation,
+    legal_mask,
+    mean_of,
+    reach,
+    rows_of,
+    seen,
+    sweep,
+    table_of,
+)
+from csa_games.game import ASSISTANT, Game, Grid, Policy, SequenceForm
 from csa_games.scenario import Scenario
 
 
 def leaf_probabilities(game: Game, policy: Policy) -> Float[np.ndarray, " L"]:
     """Return the probability of every leaf under `policy` and chance; they sum to 1."""
-    leaves = game.form.leaves
-    first, second = map(_plan, game.form.treeplex, policy)
+    leaves, plans = game.form.leaves, _plans(game.form, policy)
+    first, second = (seen(game.form, player, plans[player]) for player in (0, 1))
     return np.asarray(leaves.chance * first[leaves.sequence[0]] * second[leaves.sequence[1]])
+
+
+def value_and_gap(
+    form: SequenceForm, policy: Policy
+) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+    """Return both players' expected payoffs, and what each would gain by a best response.
+
+    In payoff units and float64; gaps are never negative except by rounding.
+    """
+    rows = tuple(
+        rows_of(treeplex, np.asarray(table, np.float64))
+        for treeplex, table in zip(form.treeplex, policy, strict=True)
+    )
+    if any(isinstance(level, Grid) and level.looped for level in form.treeplex[ASSISTANT].levels):
+        with jax.enable_x64(True):  # block by block, where whole arrays would not fit
+            worth, best = jax.device_get(_compiled_worth(form, rows))
+    else:
+        worth, best = _worth(form, rows)
+    return np.asarray(worth), np.asarray(best) - np.asarray(worth)
+
+
+def _worth(form: SequenceForm, policy: tuple[Rows, Rows]) -> tuple[list[Array], list[Array]]:
+    """Return, by player, the value of the policy and that of a best response to the other's."""
+    worth, best = [], []
+    for player in (0, 1):
+        own, other = policy[player], policy[1 - player]
+        worth.append(sweep(form, player, own, other, own, _mean)[0])
+        best.append(sweep(form, player, own, other, own, _maximum)[0])
+    return worth, best
+
+
+_compiled_worth = jax.jit(_worth)
+
+
+def _mean(q: Array, legal: Array, reach: Array, policy: Array) -> tuple[Array, Array]:
+    return (policy * q).sum(axis=-2), policy
+
+
+def _maximum(q: Array, legal: Array, reach: Array, policy: Array) -> tuple[Array, Array]:
+    return namespace(q).where(legal, q, -np.inf).max(axis=-2), policy
 
 
 def expected(game: Game, policy: Policy, number: Float[np.ndarray, " L"]) -> float:
@@ -41,10 +93,9 @@ def infoset_reach(
 
 def own_reach(game: Game, player: int, policy: Policy) -> Float[np.ndarray, " I"]:
     """Return the probability that `player`'s own choices lead to each of its infosets."""
-    treeplex = game.form.treeplex[player]
-    plan = _plan(treeplex, policy[player])
+    plan = _plans(game.form, policy)[player]
     # An infoset's own reach is what its actions share out between them.
-    return plan[1:].reshape(-1, treeplex.width).sum(axis=-1)
+    return np.asarray(table_of(game.form.treeplex[player], plan).sum(axis=-1))
 
 
 def intent_reach(game: Game, policy: Policy) -> Float[np.ndarray, "I T"]:
@@ -136,8 +187,12 @@ def _tag(game: Game, name: str) -> Float[np.ndarray, " L"]:
     return game.tags.get(name, np.zeros_like(game.form.leaves.chance))
 
 
-def _plan(treeplex: Treeplex, policy: Float[Array, "I A"]) -> Float[np.ndarray, " S"]:
-    return np.asarray(reach(treeplex, np.asarray(policy, dtype=np.float64)))
+def _plans(form: SequenceForm, policy: Policy) -> tuple[Rows, Rows]:
+    first, second = (
+        reach(treeplex, rows_of(treeplex, np.asarray(table, np.float64)))
+        for treeplex, table in zip(form.treeplex, policy, strict=True)
+    )
+    return first, second
 
 
 def _backed_up(
@@ -147,11 +202,11 @@ def _backed_up(
 
     Weighted by the reach of chance and the opponent before, and by everybody's play after.
     """
-    others = _plan(game.form.treeplex[1 - player], policy[1 - player])
-    weights = np.asarray(policy[player], dtype=np.float64)
-    per_sequence = expectation(game.form, player, number, others)
-    values, _ = backup(game.form.treeplex[player], per_sequence, mean_of(weights))
-    return np.asarray(values)
+    treeplex = game.form.treeplex[player]
+    own = rows_of(treeplex, np.asarray(policy[player], np.float64))
+    per_sequence = expectation(game.form, player, number, _plans(game.form, policy)[1 - player])
+    values, _ = backup(treeplex, per_sequence, mean_of(own))
+    return np.asarray(table_of(treeplex, values))
 
 
 def _counterfactual(

@@ -1,28 +1,57 @@
-"""The three functions everything is made of: gradient, reach and backup.
+"""The three functions everything is made of: gradient, reach and backup; and all at once, sweep.
 
 A policy's plan runs down a treeplex (`reach`), leaf payoffs come back as one number per sequence
 (`gradient`, the only function that knows how payoffs are stored), and values run up (`backup`)
 under whatever rule collapses an infoset's actions into one number: the policy's mean gives
-counterfactual values, a maximum a best response. Shapes use the letters of `csa_games.game`.
+counterfactual values, a maximum a best response. `sweep` does all three for one player and changes
+a state on the way; a large level is then visited block by block, and its payoffs, plans and values
+never exist as whole arrays.
 
-Everything runs on numpy arrays (certificates) and on JAX arrays (solvers) alike.
+Policies and plans are rows here, see `csa_games.game`; the empty sequence, whose weight is 1, is
+left out of them. Everything runs on numpy arrays (certificates) and on JAX arrays (solvers) alike.
 """
 
 from collections.abc import Callable
+from typing import Any
 
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from csa_games.arrays import Array, namespace
-from csa_games.game import SequenceForm, Treeplex
+from csa_games.game import ASSISTANT, Grid, Level, SequenceForm, Treeplex
+from csa_games.grid import (
+    ascend,
+    axes,
+    block_likelihood,
+    by_block,
+    descend,
+    fan,
+    from_blocks,
+    present,
+    public_sequences,
+    spread_intents,
+    sum_intents,
+    unfan,
+    visit_blocks,
+)
 from csa_games.segments import segment_sum
 
-Collapse = Callable[[Float[Array, "I_k A"], slice], Float[Array, " I_k"]]
-"""(action values of a level, where the level stands among the player's infosets) -> values."""
+Rows = tuple[Float[Array, "_ A _"], ...]
+"""Numbers per infoset and action of one player: [K, A, N] for each level of the treeplex."""
+
+Payoff = tuple[Float[Array, ""], Rows]
+"""Numbers per sequence: that of the empty one, and rows of the others."""
+
+Collapse = Callable[[Float[Array, "K A N"], int], Float[Array, "K N"]]
+"""(action values of a level, which level) -> values of its infosets."""
+
+Visit = Callable[[Array, Array, Array, Any], tuple[Array, Any]]
+"""(action values [K, A, N], legal actions [1 or K, A, 1 or N], own reach [K, N], state of the
+level) -> (values [K, N], new state). Every infoset must be treated on its own: the blocks of a
+level may come one by one or together."""
 
 
-def gradient(
-    form: SequenceForm, player: int, plan: Float[Array, " S_opponent"]
-) -> Float[Array, " S"]:
+def gradient(form: SequenceForm, player: int, plan: Rows) -> Payoff:
     """Return `player`'s payoff per own sequence against the opponent's `plan`, chance included.
 
     The expected payoff of a plan x is the inner product of x and this vector (von Stengel 1996).
@@ -30,77 +59,298 @@ def gradient(
     return expectation(form, player, form.leaves.payoff[player], plan)
 
 
-def expectation(
-    form: SequenceForm,
-    player: int,
-    number: Float[Array, " L"],
-    plan: Float[Array, " S_opponent"],
-) -> Float[Array, " S"]:
+def expectation(form: SequenceForm, player: int, number: Float[Array, " L"], plan: Rows) -> Payoff:
     """Return `gradient` with any `number` per leaf in place of the payoff: a component, a tag."""
-    leaves = form.leaves
-    weight = leaves.chance * number * plan[leaves.sequence[1 - player]]
-    return segment_sum(leaves.gather[player], weight)
+    root, parts = _sums(form, player, number, seen(form, 1 - player, plan))
+    if not _is_grid(form, player):
+        return root, parts
+    levels = form.treeplex[player].levels
+    return root, tuple(
+        sum_intents(weight, present(block_likelihood(grid, form.signal), form.signal))
+        for grid, weight in zip(levels, parts, strict=True)
+    )
 
 
-def reach(treeplex: Treeplex, policy: Float[Array, "I A"]) -> Float[Array, " S"]:
+def seen(form: SequenceForm, player: int, plan: Rows) -> Float[Array, " S_seen"]:
+    """Return what leaves see of `player`'s plan: the number that `leaves.sequence` points to.
+
+    That is the plan itself, or of the assistant in the factored layout the probability of each
+    public sequence.
+    """
+    if not _is_grid(form, player):
+        return _joined(form, plan)
+    levels = form.treeplex[player].levels
+    return _joined(
+        form,
+        tuple(
+            from_blocks(
+                grid,
+                spread_intents(
+                    grid, rows, present(block_likelihood(grid, form.signal), form.signal)
+                ),
+            )
+            for grid, rows in zip(levels, plan, strict=True)
+        ),
+    )
+
+
+def reach(treeplex: Treeplex, policy: Rows) -> Rows:
     """Return the realisation plan of `policy`: the product of its choices up to each sequence."""
-    xp = namespace(policy)
-    above = xp.ones(1, dtype=policy.dtype)
-    plan, start = [above], 0
-    for level in treeplex.levels:
-        rows = policy[start : start + level.parent.shape[0]]
-        above = (rows * above[level.parent][:, None]).reshape(-1)
-        plan.append(above)
-        start += rows.shape[0]
-    return xp.concat(plan)
+    plan: list[Array] = []
+    for k, rows in enumerate(policy):
+        arrival = _arrival(treeplex, k, rows, plan)
+        plan.append(rows * _each(treeplex.levels[k], arrival)[:, None])
+    return tuple(plan)
 
 
-def backup(
-    treeplex: Treeplex, payoff: Float[Array, " S"], collapse: Collapse
-) -> tuple[Float[Array, "I A"], Float[Array, ""]]:
+def backup(treeplex: Treeplex, payoff: Payoff, collapse: Collapse) -> tuple[Rows, Array]:
     """Return the value of every action and of the whole treeplex, from the bottom up.
 
-    `payoff` is per sequence, as `gradient` returns it; an action's value is its own payoff plus the
-    values, collapsed by `collapse`, of the infosets that follow it. With the policy's mean these
-    are counterfactual values (Zinkevich et al. 2007): weighted by the reach of chance and the
-    opponent, not by the player's own.
+    An action's value is its own payoff plus the values, collapsed by `collapse`, of the infosets
+    that follow it. With the policy's mean these are counterfactual values (Zinkevich et al. 2007):
+    weighted by the reach of chance and the opponent, not by the player's own.
     """
-    xp = namespace(payoff)
-    width = treeplex.width
+    root, rows = payoff
     values: list[Array] = []
-    stop = treeplex.infosets
-    below = None
-    for level in reversed(treeplex.levels):
-        start = stop - level.parent.shape[0]
-        q = payoff[1 + start * width : 1 + stop * width]
-        if below is not None:
-            q = q + below
-        q = q.reshape(-1, width)
+    for k in reversed(range(len(rows))):
+        q = rows[k] + below if values else rows[k]
+        level, value = treeplex.levels[k], collapse(q, k)
+        below = _parents(treeplex, k, unfan(level, value) if isinstance(level, Grid) else value)
         values.append(q)
-        below = segment_sum(level.children, collapse(q, slice(start, stop)))
-        stop = start
-    root = payoff[0] if below is None else payoff[0] + below[0]
-    empty = xp.zeros((0, width), dtype=payoff.dtype)
-    return xp.concat([*reversed(values), empty]), xp.asarray(root)
+    return tuple(reversed(values)), root + below if values else root
 
 
-def mean_of(policy: Float[Array, "I A"]) -> Collapse:
+def sweep(
+    form: SequenceForm,
+    player: int,
+    policy: Rows,
+    opponent: Rows,
+    states: tuple[Any, ...],
+    visit: Visit,
+) -> tuple[Array, tuple[Any, ...]]:
+    """Return (value of the whole treeplex, new states) of one way down and up `player`'s levels.
+
+    `policy` is the player's, which own reach is counted by, `opponent` the other's policy, and
+    `states` has one entry per level, any pytree of arrays with the leading axis K. Each level's
+    state is replaced by what `visit` makes of it and of the level's counterfactual values.
+    """
+    treeplex = form.treeplex[player]
+    root, parts = _sums(form, player, form.leaves.payoff[player], _seen(form, 1 - player, opponent))
+    arrivals: list[Array] = []
+    plan: list[Array] = []
+    for k, rows in enumerate(policy):
+        arrivals.append(_arrival(treeplex, k, rows, plan))
+        if k + 1 < len(policy):  # the last level's plan leads nowhere
+            plan.append(rows * _each(treeplex.levels[k], arrivals[k])[:, None])
+    new: list[Any] = []
+    below = None
+    for k in reversed(range(len(policy))):
+        level, part, arrival = treeplex.levels[k], parts[k], arrivals[k]
+        if isinstance(level, Grid):
+            value, state = _visit_grid(form, level, part, below, arrival, states[k], visit)
+        else:
+            q = part if below is None else part + below
+            value, state = visit(q, level.legal, arrival, states[k])
+        below = _parents(treeplex, k, value)
+        new.append(state)
+    return root if below is None else root + below, tuple(reversed(new))
+
+
+def mean_of(policy: Rows) -> Collapse:
     """Return the rule that collapses action values to their mean under `policy`."""
-    return lambda q, rows: (policy[rows] * q).sum(axis=-1)
+    return lambda q, k: (policy[k] * q).sum(axis=-2)
 
 
-def legal_mask(treeplex: Treeplex) -> Array:
+def legal_rows(treeplex: Treeplex) -> tuple[Bool[Array, "_ A _"], ...]:
+    """Return the mask of the actions that exist, per level; axes that make no difference are 1."""
+    return tuple(
+        level.legal if isinstance(level, Level) else np.ones((1, level.responses, 1), bool)
+        for level in treeplex.levels
+    )
+
+
+def rows_of(treeplex: Treeplex, table: Float[Array, "I A"]) -> Rows:
+    """Return the rows of numbers per infoset and action; idle blocks hold zeros."""
+    xp = namespace(table)
+    rows, start = [], 0
+    for level in treeplex.levels:
+        part = table[start : start + level.infosets]
+        start += level.infosets
+        split = part.reshape(-1, _block_size(level), treeplex.width)
+        if idle := level.blocks - split.shape[0]:
+            split = xp.concat([split, xp.zeros((idle, *split.shape[1:]), dtype=split.dtype)])
+        rows.append(xp.permute_dims(split, (0, 2, 1)))
+    return tuple(rows)
+
+
+def rows_shape(treeplex: Treeplex, level: Level | Grid) -> tuple[int, int, int]:
+    """Return (K, A, N) of a level."""
+    return level.blocks, treeplex.width, _block_size(level)
+
+
+def table_of(treeplex: Treeplex, rows: Rows) -> Float[Array, "I A"]:
+    """Undo `rows_of`."""
+    if not rows:
+        return np.zeros((0, treeplex.width))
+    xp = namespace(rows[0])
+    parts = [
+        xp.permute_dims(part, (0, 2, 1)).reshape(-1, treeplex.width)[: level.infosets]
+        for level, part in zip(treeplex.levels, rows, strict=True)
+    ]
+    return xp.concat(parts)
+
+
+def sequence_numbers(treeplex: Treeplex) -> Int[np.ndarray, "I A"]:
+    """Return the number of each infoset's sequences, by action."""
+    rows, start = [], 1
+    for level in treeplex.levels:
+        shape = rows_shape(treeplex, level)
+        rows.append(np.arange(start, start + np.prod(shape), dtype=np.int32).reshape(shape))
+        start += np.prod(shape)
+    return table_of(treeplex, tuple(rows)).astype(np.int32)
+
+
+def parent_sequences(treeplex: Treeplex) -> Int[np.ndarray, " I"]:
+    """Return the number of the sequence that leads to each infoset."""
+    numbers = rows_of(treeplex, sequence_numbers(treeplex))
+    parents = [np.zeros(0, np.int32)]
+    for k, level in enumerate(treeplex.levels):
+        arrival = _arrival(treeplex, k, numbers[k], list(numbers[:k]))
+        first = np.zeros_like if k == 0 else np.asarray  # the empty sequence leads to the top
+        parents.append(first(_each(level, arrival)).reshape(-1)[: level.infosets])
+    return np.concatenate(parents)
+
+
+def legal_mask(treeplex: Treeplex) -> Bool[np.ndarray, "I A"]:
     """Return the mask [I, A] of the actions that exist."""
-    if not treeplex.levels:
-        import numpy as np
+    masks = [np.zeros((0, treeplex.width), dtype=bool)]
+    for level, legal in zip(treeplex.levels, legal_rows(treeplex), strict=True):
+        mask = np.asarray(legal)[0].T
+        masks.append(np.broadcast_to(mask, (level.infosets, treeplex.width)))
+    return np.concatenate(masks)
 
-        return np.zeros((0, treeplex.width), dtype=bool)
-    xp = namespace(treeplex.levels[0].legal)
-    return xp.concat([level.legal for level in treeplex.levels])
 
-
-def uniform(treeplex: Treeplex) -> Float[Array, "I A"]:
+def uniform(treeplex: Treeplex) -> Float[np.ndarray, "I A"]:
     """Return the policy [I, A] that plays every legal action with the same probability."""
     legal = legal_mask(treeplex)
-    count = legal.sum(axis=-1, keepdims=True)
-    return legal / count
+    return legal / legal.sum(axis=-1, keepdims=True)
+
+
+def _is_grid(form: SequenceForm, player: int) -> bool:
+    return form.signal is not None and player == ASSISTANT
+
+
+def _block_size(level: Level | Grid) -> int:
+    """Return N."""
+    if isinstance(level, Level):
+        return level.infosets
+    return level.block * level.asks * level.signals ** (level.turn + 1)
+
+
+def _joined(form: SequenceForm, rows: tuple[Array, ...]) -> Array:
+    """Return `rows` as one vector, the 1 of the empty sequence in front."""
+    chance = form.leaves.chance
+    xp = namespace(chance)
+    return xp.concat([xp.ones(1, dtype=chance.dtype), *(part.reshape(-1) for part in rows)])
+
+
+def _sums(
+    form: SequenceForm, player: int, number: Float[Array, " L"], plan: Float[Array, " S_seen"]
+) -> tuple[Array, tuple[Array, ...]]:
+    """Return what `player`'s sequences, in the factored layout its public ones, get of a number.
+
+    That of the empty sequence comes first, then each level's: rows, or [K, A, C, B, T].
+    """
+    leaves, levels = form.leaves, form.treeplex[player].levels
+    weight = leaves.chance * number * plan[leaves.sequence[1 - player]]
+    sums = segment_sum(leaves.gather[player], weight)
+    parts, start = [], 1
+    for level in levels:
+        if isinstance(level, Grid):
+            intents = form.signal.shape[0]
+            stop = start + public_sequences(level, intents)
+            p, q, _ = axes(level)
+            public = sums[start:stop].reshape(p, level.responses, q, level.asks, intents)
+            parts.append(by_block(level, public))
+        else:
+            width = form.treeplex[player].width
+            stop = start + level.infosets * width
+            parts.append(sums[start:stop].reshape(1, width, -1))
+        start = stop
+    return sums[0], tuple(parts)
+
+
+def _seen(form: SequenceForm, player: int, policy: Rows) -> Float[Array, " S_seen"]:
+    """Return `seen` of the plan of `policy`, without making whole arrays of a looped level."""
+    treeplex = form.treeplex[player]
+    if not _is_grid(form, player):
+        return _joined(form, reach(treeplex, policy))
+    masses: list[Array] = []
+    plan: list[Array] = []
+    for k, rows in enumerate(policy):
+        grid, arrival = treeplex.levels[k], _arrival(treeplex, k, rows, plan)
+
+        def block(_: Any, inputs: Any, grid: Grid = grid) -> tuple[Array, Any]:
+            rows, arrival, before = inputs
+            here = rows * fan(grid, arrival)[:, None]
+            return spread_intents(grid, here, present(before, form.signal)), ()
+
+        inputs = (rows, arrival, block_likelihood(grid, form.signal))
+        masses.append(from_blocks(grid, visit_blocks(grid, block, (), inputs)[0]))
+        if k + 1 < len(policy):
+            plan.append(rows * fan(grid, arrival)[:, None])
+    return _joined(form, tuple(masses))
+
+
+def _visit_grid(
+    form: SequenceForm,
+    grid: Grid,
+    weight: Float[Array, "K A C B T"],
+    below: Float[Array, "K A N"] | None,
+    arrival: Float[Array, "K C E"],
+    state: Any,
+    visit: Visit,
+) -> tuple[Float[Array, "K C E"], Any]:
+    """Return (values summed per parent, new state) of a level of the factored layout."""
+    legal = namespace(weight).ones((1, grid.responses, 1), dtype=bool)
+
+    def block(state: Any, inputs: Any) -> tuple[Array, Any]:
+        weight, below, arrival, before = inputs
+        q = sum_intents(weight, present(before, form.signal))
+        q = q if below is None else q + below
+        value, new = visit(q, legal, fan(grid, arrival), state)
+        return unfan(grid, value), new
+
+    inputs = (weight, below, arrival, block_likelihood(grid, form.signal))
+    return visit_blocks(grid, block, state, inputs)
+
+
+def _arrival(treeplex: Treeplex, k: int, rows: Array, plan: list[Array]) -> Array:
+    """Return the plan at the sequences that lead to level `k`: [K, N], or [K, C, E] for a grid.
+
+    `plan` holds the levels above; `rows` are any of the level.
+    """
+    level = treeplex.levels[k]
+    if isinstance(level, Grid):
+        if k == 0:
+            return namespace(rows).ones((1, 1, 1), dtype=rows.dtype)
+        return descend(level, treeplex.levels[k - 1], plan[k - 1])
+    if k == 0:
+        return namespace(rows).ones((1, level.infosets), dtype=rows.dtype)
+    return plan[k - 1].reshape(-1)[level.parent][None]
+
+
+def _each(level: Level | Grid, arrival: Array) -> Float[Array, "K N"]:
+    return fan(level, arrival) if isinstance(level, Grid) else arrival
+
+
+def _parents(treeplex: Treeplex, k: int, value: Array) -> Array:
+    """Return what level `k`'s values add to the rows above it, at the top to the empty sequence.
+
+    The values are [K, N], or [K, C, E] for a grid.
+    """
+    level = treeplex.levels[k]
+    if isinstance(level, Grid):
+        return value.sum() if k == 0 else ascend(level, treeplex.levels[k - 1], value)
+    sums = segment_sum(level.children, value[0])
+    return sums[0] if k == 0 else sums.reshape(1, treeplex.width, -1)

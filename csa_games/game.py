@@ -1,8 +1,12 @@
 """The nouns: two treeplexes and a bilinear payoff, with the names people read.
 
 Letters, used in every shape of this library: I information sets (infosets) of one player, A the
-most actions at any of them, S = 1 + I·A sequences (sequence 0 is the empty one, infoset i's action
-a is sequence 1 + i·A + a), L leaves, T intents.
+most actions at any of them, S = 1 + I·A sequences (the empty one and every slot), L leaves, T
+intents. Arrays over a player's infosets come in two shapes. People and files see a *table* [I, A].
+Solvers see *rows*: per level of the treeplex an array [K, A, N] of K blocks of N infosets each
+(infoset k·N + n of the level), because sums over actions then add whole vectors, and because a
+block is what fits into a processor's cache. Sequences are numbered in the order of the rows: 0 is
+the empty one, then come the levels, each flattened.
 
 Near-twins: a *policy* is behavioural, a probability per infoset and action; a *plan* is the same
 thing as realisation weights per sequence. *Reach* is the probability of getting somewhere under
@@ -10,7 +14,7 @@ everybody's play; *counterfactual reach* leaves out the player's own. *NashConv*
 players' gaps; *exploitability* is half of it, and only means something in zero-sum games.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, no_type_check
 
@@ -40,13 +44,64 @@ GameClass = Literal["security", "zero-sum", "general-sum"]
 class Level:
     """The infosets of one player that come after the same number of its own decisions.
 
-    Letters: I_k infosets of this level, I_j of the level above (S_j = I_j·A sequences; at the top
-    level the only sequence is the empty one).
+    Letters: N infosets of this level, which is one block, and S_j sequences of the level above (at
+    the top the only sequence is the empty one).
     """
 
-    legal: Bool[Array, "I_k A"]
-    parent: Int[Array, " I_k"]  # position in the sequences of the level above, 0 .. S_j - 1
-    children: Segments  # sums the I_k infosets into the S_j sequences of the level above
+    legal: Bool[Array, "1 A N"]
+    parent: Int[Array, " N"]  # position in the sequences of the level above, 0 .. S_j - 1
+    children: Segments  # sums the N infosets into the S_j sequences of the level above
+
+    @property
+    def infosets(self) -> int:
+        """How many infosets the level has."""
+        return self.parent.shape[0]
+
+    @property
+    def blocks(self) -> int:
+        """K, the number of blocks: one."""
+        return 1
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+@no_type_check
+class Grid:
+    """A level of the assistant in a dialogue: one turn, all of whose infosets are a regular grid.
+
+    An infoset is (asks so far, responses so far, the ask now, signals so far, the signal now), the
+    first slowest, so that going up or down a level is a reshape. All responses are legal at all of
+    them. Letters: B asks that go on, Y signals, t turns before this one; P = B^t histories of asks,
+    Q those of responses that go on, E = Y^t those of signals, C histories of responses in a block,
+    N = C·B·E·Y infosets in a block.
+
+    `block` and `looped` say how the level is walked and change no number of the game: the blocks of
+    a looped level are visited one after the other, and its `shards` are laid over devices.
+    """
+
+    turn: int = field(metadata={"static": True})  # t
+    asks: int = field(metadata={"static": True})  # B
+    signals: int = field(metadata={"static": True})  # Y
+    responses: int = field(metadata={"static": True})  # A
+    open: tuple[int, ...] = field(metadata={"static": True})  # the responses that go on
+    block: int = field(metadata={"static": True})  # C, a divisor of Q
+    looped: bool = field(default=False, metadata={"static": True})
+    shards: int = field(default=1, metadata={"static": True})
+
+    @property
+    def infosets(self) -> int:
+        """How many infosets the level has."""
+        return self.public * self.asks * self.signals ** (self.turn + 1)
+
+    @property
+    def public(self) -> int:
+        """P·Q, the public histories before the turn."""
+        return (self.asks * len(self.open)) ** self.turn
+
+    @property
+    def blocks(self) -> int:
+        """K, the number of blocks: P·Q / C, filled up to a multiple of `shards` with idle ones."""
+        return -(-self.public // self.block // self.shards) * self.shards
 
 
 @jax.tree_util.register_dataclass
@@ -58,13 +113,13 @@ class Treeplex:
     `levels` partition the infosets 0 .. I - 1 in order. A player without decisions has none.
     """
 
-    levels: tuple[Level, ...]
+    levels: tuple[Level, ...] | tuple[Grid, ...]
     width: int = field(metadata={"static": True})  # A
 
     @property
     def infosets(self) -> int:
         """I, the number of infosets."""
-        return sum(level.parent.shape[0] for level in self.levels)
+        return sum(level.infosets for level in self.levels)
 
     @property
     def sequences(self) -> int:
@@ -76,22 +131,31 @@ class Treeplex:
 @dataclass(frozen=True)
 @no_type_check
 class Leaves:
-    """The explicit payoff layout: one entry per leaf of the tree, in the order of a walk."""
+    """Payoffs: one entry per leaf, with each player's last sequence.
+
+    In the factored layout of a dialogue a leaf is a history without its signals, and the
+    assistant's last sequence is a public one: see `csa_games.grid`.
+    """
 
     sequence: tuple[Int[Array, " L"], Int[Array, " L"]]  # each player's last sequence
     chance: Float[Array, " L"]  # product of chance probabilities on the way
     payoff: tuple[Float[Array, " L"], Float[Array, " L"]]
-    gather: tuple[Segments, Segments]  # sums leaves into each player's S sequences
+    gather: tuple[Segments, Segments]  # sums leaves into each player's sequences
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 @no_type_check
 class SequenceForm:
-    """What a solver sees of a game: two treeplexes and the payoffs that couple them."""
+    """What a solver sees of a game: two treeplexes and the payoffs that couple them.
+
+    `signal` is σ(signal | intent, ask), over the asks that go on, in the factored layout, and None
+    in the explicit one, where signals are part of the leaves.
+    """
 
     treeplex: tuple[Treeplex, Treeplex]
     leaves: Leaves
+    signal: Float[Array, "T B Y"] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,8 +163,8 @@ class Names:
     """The labels of a game, by player: infosets [I] and the actions at each of them."""
 
     players: tuple[str, str]
-    infosets: tuple[tuple[str, ...], tuple[str, ...]]
-    actions: tuple[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]]
+    infosets: tuple[Sequence[str], Sequence[str]]
+    actions: tuple[Sequence[tuple[str, ...]], Sequence[tuple[str, ...]]]
 
 
 @dataclass(frozen=True)

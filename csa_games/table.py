@@ -30,13 +30,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from csa_games.dialogue import tables
 from csa_games.errors import InputError
-from csa_games.evaluate import action_values, infoset_reach, intent_reach
+from csa_games.evaluate import action_values, infoset_reach, intent_reach, value_and_gap
 from csa_games.files import write_file, write_folder
-from csa_games.fold import Collapse, backup, gradient, legal_mask, mean_of, reach
+from csa_games.fold import legal_mask
 from csa_games.game import ASSISTANT, USER, Game, Policy, Solution
 from csa_games.guard.bundle import canonical
 from csa_games.guard.keys import coarse_key, turns_of
@@ -138,7 +138,7 @@ def tabulate(game: Game, solution: Solution) -> Table:
         exact=exact,
         coarse=_joined([coarse for coarse, _ in members], exact),
         users=_users(game, scenario, policy[USER]),
-        served=_value_and_gap(game, (policy[USER], served)),
+        served=value_and_gap(game.form, (policy[USER], served)),
     )
 
 
@@ -281,23 +281,6 @@ def _users(
     for i, labels in enumerate(game.names.actions[USER]):
         by_ask[i, [ask[label] for label in labels]] = policy[i, : len(labels)]
     return game.names.infosets[USER], by_ask
-
-
-def _value_and_gap(
-    game: Game, policy: Policy
-) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
-    """Return both players' values, and what each would gain by a best response."""
-    value, best = np.zeros(2), np.zeros(2)
-    for player, treeplex in enumerate(game.form.treeplex):
-        opponent = game.form.treeplex[1 - player]
-        payoff = gradient(game.form, player, reach(opponent, policy[1 - player]))
-        value[player] = backup(treeplex, payoff, mean_of(policy[player]))[1]
-        best[player] = backup(treeplex, payoff, _maximum_of(np.asarray(legal_mask(treeplex))))[1]
-    return value, best - value
-
-
-def _maximum_of(legal: Bool[np.ndarray, "I A"]) -> Collapse:
-    return lambda q, rows: np.where(legal[rows], q, -np.inf).max(axis=-1)
 
 
 def records(rows: Rows) -> Iterator[tuple[Any, ...]]:

@@ -9,6 +9,7 @@ jitted and vmapped like any other; call them under `jax.enable_x64(True)` for fl
 `solvers.driver.solve` does that by itself, and decides when to stop.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -16,8 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from csa_games.arrays import Array
-from csa_games.fold import backup, gradient, legal_mask, mean_of, reach, uniform
-from csa_games.game import Policy, SequenceForm
+from csa_games.fold import Rows, Visit, legal_rows, rows_shape, sweep, table_of
+from csa_games.game import Policy, SequenceForm, Treeplex
 from solvers.regret import Number, Variant, at, discount, regret_matching
 from solvers.sequence import behavioural
 
@@ -25,18 +26,10 @@ from solvers.sequence import behavioural
 class State(NamedTuple):
     """A run between two iterations; each pair is by player."""
 
-    regret: tuple[Float[Array, "I_0 A_0"], Float[Array, "I_1 A_1"]]  # cumulative
-    plan_sum: tuple[Float[Array, " S_0"], Float[Array, " S_1"]]  # weighted; float64 if enabled
-    policy: tuple[Float[Array, "I_0 A_0"], Float[Array, "I_1 A_1"]]  # for the next iteration
+    regret: tuple[Rows, Rows]  # cumulative
+    plan_sum: tuple[Rows, Rows]  # weighted; float64 if enabled
+    policy: tuple[Rows, Rows]  # for the next iteration
     t: Int[Array, ""]  # iterations done
-
-
-class _Half(NamedTuple):
-    """One player's part of a state."""
-
-    regret: Float[Array, "I A"]
-    plan_sum: Float[Array, " S"]
-    policy: Float[Array, "I A"]
 
 
 def init(form: SequenceForm) -> State:
@@ -48,14 +41,20 @@ def init(form: SequenceForm) -> State:
     wide = jnp.result_type(float)  # float64 where it is enabled
     first, second = form.treeplex
     return State(
-        regret=(
-            jnp.zeros((first.infosets, first.width), dtype),
-            jnp.zeros((second.infosets, second.width), dtype),
-        ),
-        plan_sum=(jnp.zeros(first.sequences, wide), jnp.zeros(second.sequences, wide)),
-        policy=(jnp.asarray(uniform(first), dtype), jnp.asarray(uniform(second), dtype)),
+        regret=(_zeros(first, dtype), _zeros(second, dtype)),
+        plan_sum=(_zeros(first, wide), _zeros(second, wide)),
+        policy=(_uniform(first, dtype), _uniform(second, dtype)),
         t=jnp.zeros((), jnp.int32),
     )
+
+
+def _zeros(treeplex: Treeplex, dtype: jnp.dtype) -> Rows:
+    return tuple(jnp.zeros(rows_shape(treeplex, level), dtype) for level in treeplex.levels)
+
+
+def _uniform(treeplex: Treeplex, dtype: jnp.dtype) -> Rows:
+    pairs = zip(_zeros(treeplex, dtype), legal_rows(treeplex), strict=True)
+    return tuple(regret_matching(zeros, jnp.asarray(legal)) for zeros, legal in pairs)
 
 
 def step(
@@ -74,52 +73,54 @@ def step(
     policy of player 0, in a simultaneous one to that of the iteration before.
     """
     t = state.t + 1
-    first = _half(form, 0, variant, state, t, state.policy[1], horizon, dead_zone)
-    seen = jnp.where(simultaneous, state.policy[0], first.policy)
-    second = _half(form, 1, variant, state, t, seen, horizon, dead_zone)
-    return State(
-        regret=(first.regret, second.regret),
-        plan_sum=(first.plan_sum, second.plan_sum),
-        policy=(first.policy, second.policy),
-        t=t,
-    )
+    visit = _update(variant, t, horizon, dead_zone)
+    first = _half(form, 0, state, state.policy[1], visit)
+    seen = jax.tree.map(partial(jnp.where, simultaneous), state.policy[0], first[2])
+    second = _half(form, 1, state, seen, visit)
+    regret, plan_sum, policy = zip(first, second, strict=True)
+    return State(regret, plan_sum, policy, t)
 
 
 def _half(
-    form: SequenceForm,
-    player: int,
-    variant: Variant,
-    state: State,
-    t: Int[Array, ""],
-    opponent: Float[Array, "I_opponent A_opponent"],
-    horizon: Number,
-    dead_zone: Number,
-) -> _Half:
-    """Return `player`'s update against the policy of its `opponent`: regrets, sum, new policy."""
-    treeplex = form.treeplex[player]
-    legal = legal_mask(treeplex)
-    old, plan_sum, policy = (part[player] for part in state[:3])
+    form: SequenceForm, player: int, state: State, opponent: Rows, visit: Visit
+) -> tuple[Rows, Rows, Rows]:
+    """Return `player`'s regrets, sums and policy after its update against `opponent`'s policy."""
+    levels = tuple(zip(*(part[player] for part in state[:3]), strict=True))
+    _, new = sweep(form, player, state.policy[player], opponent, levels, visit)
+    regret, plan_sum, policy = zip(*new, strict=True) if new else ((), (), ())
+    return regret, plan_sum, policy
 
-    payoff = gradient(form, player, reach(form.treeplex[1 - player], opponent))
-    values, _ = backup(treeplex, payoff, mean_of(policy))
-    mean = (policy * values).sum(axis=-1, keepdims=True)
-    instantaneous = jnp.where(legal, values - mean, 0)
 
-    now = t.astype(policy.dtype)
-    regret = discount(variant, old, now, horizon) * old + instantaneous
-    regret = jnp.where(variant.plus, jnp.maximum(regret, 0), regret)
+def _update(variant: Variant, t: Int[Array, ""], horizon: Number, dead_zone: Number) -> Visit:
+    """Return what iteration `t` does at infosets; their state is (regret, plan sum, policy)."""
 
-    # The policy that was used enters the average, not the one that this update makes.
-    exact = t.astype(plan_sum.dtype)
-    keep = ((exact - 1) / exact) ** at(variant.gamma, exact / horizon)
-    plan_sum = keep * plan_sum + reach(treeplex, policy)
+    def visit(
+        q: Float[Array, "K A N"],
+        legal: Bool[Array, "_ A _"],
+        reach: Float[Array, "K N"],
+        state: tuple[Array, Array, Array],
+    ) -> tuple[Array, tuple[Array, Array, Array]]:
+        old, plan_sum, policy = state
+        mean = (policy * q).sum(axis=-2)
+        instantaneous = jnp.where(legal, q - mean[:, None], 0)
 
-    coming = jnp.where(
-        variant.discounted_prediction, discount(variant, regret, now + 1, horizon), 1
-    )
-    predicted = coming * regret + variant.prediction * instantaneous
-    matched = regret_matching(predicted, legal, dead_zone)
-    return _Half(regret.astype(old.dtype), plan_sum, matched.astype(policy.dtype))
+        now = t.astype(policy.dtype)
+        regret = discount(variant, old, now, horizon) * old + instantaneous
+        regret = jnp.where(variant.plus, jnp.maximum(regret, 0), regret)
+
+        # The policy that was used enters the average, not the one that this update makes.
+        exact = t.astype(plan_sum.dtype)
+        keep = ((exact - 1) / exact) ** at(variant.gamma, exact / horizon)
+        plan_sum = keep * plan_sum + policy * reach[:, None]
+
+        coming = jnp.where(
+            variant.discounted_prediction, discount(variant, regret, now + 1, horizon), 1
+        )
+        predicted = coming * regret + variant.prediction * instantaneous
+        matched = regret_matching(predicted, legal, dead_zone)
+        return mean, (regret.astype(old.dtype), plan_sum, matched.astype(policy.dtype))
+
+    return visit
 
 
 @jax.jit
@@ -153,5 +154,8 @@ def run(
 
 def average(form: SequenceForm, state: State) -> Policy:
     """Return the average policies, the ones with the guarantee; uniform where never reached."""
-    first, second = form.treeplex
-    return behavioural(first, state.plan_sum[0]), behavioural(second, state.plan_sum[1])
+    first, second = (
+        table_of(treeplex, behavioural(treeplex, total))
+        for treeplex, total in zip(form.treeplex, state.plan_sum, strict=True)
+    )
+    return first, second

@@ -17,8 +17,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import sparse
 
+from csa_games.arrays import Array
 from csa_games.errors import InputError
-from csa_games.fold import legal_mask
+from csa_games.fold import legal_mask, parent_sequences, rows_of, sequence_numbers, table_of
 from csa_games.game import Game, Solution, Treeplex
 from solvers.response import certify, refuse_quantal
 from solvers.sequence import behavioural, payoff_matrix, payoff_scale
@@ -47,10 +48,10 @@ def solve(game: Game, **options: object) -> Solution:
         )
     start = perf_counter()
     plans, iterations = _optimal_plans(game)
-    policy = tuple(map(behavioural, game.form.treeplex, plans))
+    first, second = map(_policy, game.form.treeplex, plans)
     return certify(
         game,
-        (policy[0], policy[1]),
+        (first, second),
         method="lp",
         steps=iterations,
         seconds=perf_counter() - start,
@@ -64,15 +65,11 @@ def constraints(treeplex: Treeplex) -> sparse.csr_array:
     Row 0 holds the empty sequence, row 1 + i the actions of infoset i minus the sequence that leads
     to it. The slots of illegal actions are columns like the others; drop those.
     """
-    width, infosets = treeplex.width, treeplex.infosets
-    parent, above, start = [], 0, 0  # `above` is the first sequence of the level above
-    for level in treeplex.levels:
-        parent.append(above + np.asarray(level.parent))
-        above, start = 1 + start * width, start + level.parent.shape[0]
+    infosets, numbers = treeplex.infosets, sequence_numbers(treeplex)
     own = 1 + np.arange(infosets)
-    row = np.concatenate([[0], np.repeat(own, width), own])
-    column = np.concatenate([[0], 1 + np.arange(infosets * width), *parent])
-    entry = np.concatenate([[1.0], np.ones(infosets * width), -np.ones(infosets)])
+    row = np.concatenate([[0], np.repeat(own, treeplex.width), own])
+    column = np.concatenate([[0], numbers.ravel(), parent_sequences(treeplex)])
+    entry = np.concatenate([[1.0], np.ones(numbers.size), -np.ones(infosets)])
     shape = (1 + infosets, treeplex.sequences)
     return sparse.coo_array((entry, (row, column)), shape=shape).tocsr()
 
@@ -111,4 +108,11 @@ def _optimal_plans(
 
 
 def _legal_sequences(treeplex: Treeplex) -> Bool[np.ndarray, " S"]:
-    return np.concatenate([[True], np.asarray(legal_mask(treeplex)).ravel()])
+    legal = np.ones(treeplex.sequences, dtype=bool)
+    legal[sequence_numbers(treeplex)] = legal_mask(treeplex)
+    return legal
+
+
+def _policy(treeplex: Treeplex, plan: Float[np.ndarray, " S"]) -> Float[Array, "I A"]:
+    rows = rows_of(treeplex, plan[sequence_numbers(treeplex)])
+    return table_of(treeplex, behavioural(treeplex, rows))

@@ -89,8 +89,8 @@ def at(schedule: Schedule, fraction: Number) -> Number:
 
 
 def discount(
-    variant: Variant, regret: Float[Array, "I A"], t: Number, horizon: Number
-) -> Float[Array, "I A"]:
+    variant: Variant, regret: Float[Array, "*K A N"], t: Number, horizon: Number
+) -> Float[Array, "*K A N"]:
     """Return the factor that iteration `t` puts on the cumulative `regret` it starts from.
 
     Iteration 1 starts from zero regrets, whose factor is without effect; it gets that of t = 2, as
@@ -105,9 +105,9 @@ def discount(
 
 
 def regret_matching(
-    regret: Float[Array, "I A"], legal: Bool[Array, "I A"], dead_zone: Number = 0.0
-) -> Float[Array, "I A"]:
-    """Return the policy [I, A] in proportion to the regrets above `dead_zone` (payoff units).
+    regret: Float[Array, "*K A N"], legal: Bool[Array, "*K A N"], dead_zone: Number = 0.0
+) -> Float[Array, "*K A N"]:
+    """Return the policy [..., A, N] in proportion to the regrets above `dead_zone` (payoff units).
 
     Where none is, it is uniform over the legal actions (Hart & Mas-Colell 2000). Exact ties leave
     regrets that are rounding noise, and normalising noise makes arbitrary pure actions of it: a
@@ -115,6 +115,6 @@ def regret_matching(
     """
     xp = namespace(regret)
     positive = xp.where(legal & (regret > dead_zone), regret, 0)
-    total = positive.sum(axis=-1, keepdims=True)
-    uniform = legal / legal.sum(axis=-1, keepdims=True).astype(regret.dtype)
+    total = positive.sum(axis=-2, keepdims=True)
+    uniform = legal / legal.sum(axis=-2, keepdims=True).astype(regret.dtype)
     return xp.where(total > 0, positive / xp.where(total > 0, total, 1), uniform)

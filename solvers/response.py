@@ -9,8 +9,9 @@ from jaxtyping import Float
 
 from csa_games.arrays import Array
 from csa_games.errors import InputError
-from csa_games.fold import Collapse, backup, gradient, legal_mask, mean_of, reach
-from csa_games.game import Game, Policy, Progress, Solution, Status, Treeplex
+from csa_games.evaluate import value_and_gap
+from csa_games.fold import legal_mask, rows_of, sweep, table_of
+from csa_games.game import Game, Policy, Progress, Solution, Status
 
 ROUNDING = 1e-6  # how far a row of a policy may be off 1: float32 policies are welcome
 
@@ -23,18 +24,15 @@ def best_response(
     The value is in payoff units. Among equally good actions the first is chosen, also where the
     player's infoset cannot be reached. Raises `InputError` when `policy` is not one of this game.
     """
-    treeplex = game.form.treeplex[player]
-    action_values, value = backup(
-        treeplex, _gradient(game, player, _checked(game, policy)), _maximum_of(treeplex)
-    )
-    legal = legal_mask(treeplex)
-    best = np.where(legal, action_values, -np.inf).argmax(axis=-1)
-    return np.eye(treeplex.width)[best], float(value)
+    rows = [rows_of(*pair) for pair in zip(game.form.treeplex, _checked(game, policy), strict=True)]
+    own, other = rows[player], rows[1 - player]
+    value, best = sweep(game.form, player, own, other, own, _best)
+    return np.asarray(table_of(game.form.treeplex[player], best)), float(value)
 
 
 def value(game: Game, policy: Policy) -> Float[np.ndarray, "2"]:
     """Return both players' expected payoffs under `policy`; errors as in `best_response`."""
-    return _value_and_gap(game, _checked(game, policy))[0]
+    return value_and_gap(game.form, _checked(game, policy))[0]
 
 
 def gap(game: Game, policy: Policy) -> Float[np.ndarray, "2"]:
@@ -42,7 +40,7 @@ def gap(game: Game, policy: Policy) -> Float[np.ndarray, "2"]:
 
     In payoff units, and never negative except by rounding. Defined in general-sum games as well.
     """
-    return _value_and_gap(game, _checked(game, policy))[1]
+    return value_and_gap(game.form, _checked(game, policy))[1]
 
 
 def certify(
@@ -61,7 +59,7 @@ def certify(
     Every solver's result is made here. Errors as in `best_response`.
     """
     checked = _checked(game, policy)
-    worth, gained = _value_and_gap(game, checked)
+    worth, gained = value_and_gap(game.form, checked)
     return Solution(
         game=game.name,
         method=method,
@@ -89,27 +87,12 @@ def refuse_quantal(game: Game, method: str) -> None:
         )
 
 
-def _value_and_gap(
-    game: Game, policy: Policy
-) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
-    worth, best = np.zeros(2), np.zeros(2)
-    for player in (0, 1):
-        treeplex = game.form.treeplex[player]
-        payoff = _gradient(game, player, policy)
-        worth[player] = backup(treeplex, payoff, mean_of(policy[player]))[1]
-        best[player] = backup(treeplex, payoff, _maximum_of(treeplex))[1]
-    return worth, best - worth
-
-
-def _gradient(game: Game, player: int, policy: Policy) -> Float[Array, " S"]:
-    opponent = 1 - player
-    return gradient(game.form, player, reach(game.form.treeplex[opponent], policy[opponent]))
-
-
-def _maximum_of(treeplex: Treeplex) -> Collapse:
-    """Return the rule that collapses action values to that of the best legal action."""
-    legal = legal_mask(treeplex)
-    return lambda q, rows: np.where(legal[rows], q, -np.inf).max(axis=-1)
+def _best(q: Array, legal: Array, reach: Array, _: Array) -> tuple[Array, Array]:
+    """Return the largest legal action value at each infoset, and the action as a policy."""
+    most = np.where(legal, q, -np.inf)
+    choice = most.argmax(axis=-2)
+    actions = np.arange(q.shape[-2])[:, None]
+    return most.max(axis=-2), (actions == choice[:, None]).astype(np.float64)
 
 
 def _checked(game: Game, policy: Policy) -> Policy:

@@ -4,39 +4,69 @@ The letters are those of `csa_games.game`.
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import sparse
 
-from csa_games.arrays import Array, namespace
-from csa_games.fold import legal_mask, uniform
-from csa_games.game import SequenceForm, Treeplex
+from csa_games.fold import Rows, legal_rows, sequence_numbers
+from csa_games.game import ASSISTANT, Grid, SequenceForm, Treeplex
+from csa_games.grid import axes, likelihood, present, public_sequences
+from solvers.regret import regret_matching
 
 
-def behavioural(treeplex: Treeplex, plan: Float[Array, " S"]) -> Float[Array, "I A"]:
+def behavioural(treeplex: Treeplex, plan: Rows) -> Rows:
     """Return the policy whose plan is proportional to `plan`, uniform where `plan` never leads.
 
     It undoes `fold.reach`, and also turns a weighted sum of plans into the policy of their average
     (Zinkevich et al. 2007, eq. 4). An empty sum, all zeros, is the uniform policy.
     """
-    xp = namespace(plan)
-    weight = xp.where(legal_mask(treeplex), plan[1:].reshape(-1, treeplex.width), 0)
-    total = weight.sum(axis=-1, keepdims=True)
-    return xp.where(total > 0, weight / xp.where(total > 0, total, 1), uniform(treeplex))
+    return tuple(map(regret_matching, plan, legal_rows(treeplex)))
 
 
 def payoff_matrix(form: SequenceForm, player: int) -> sparse.csr_array:
     """Return the float64 matrix [S_0, S_1] of `player`'s payoffs per pair of sequences.
 
     Each entry sums, over the leaves that the pair leads to, chance times payoff (von Stengel 1996);
-    plans x and y are worth x' matrix y.
+    plans x and y are worth x' matrix y. Of the factored layout the histories are enumerated.
     """
     leaves = form.leaves
     weight = np.asarray(leaves.chance, np.float64) * np.asarray(leaves.payoff[player], np.float64)
-    pairs = (np.asarray(leaves.sequence[0]), np.asarray(leaves.sequence[1]))
+    first, second = (np.asarray(numbers) for numbers in leaves.sequence)
+    if form.signal is not None:
+        leaf, second, heard = _heard(form)
+        first, weight = first[leaf], weight[leaf] * heard
     shape = (form.treeplex[0].sequences, form.treeplex[1].sequences)
-    return sparse.coo_array((weight, pairs), shape=shape).tocsr()
+    return sparse.coo_array((weight, (first, second)), shape=shape).tocsr()
 
 
 def payoff_scale(form: SequenceForm) -> float:
     """Return the largest absolute entry of both payoff matrices, in payoff units."""
     return max(float(abs(payoff_matrix(form, player)).max()) for player in (0, 1))
+
+
+def _heard(
+    form: SequenceForm,
+) -> tuple[Int[np.ndarray, " H"], Int[np.ndarray, " H"], Float[np.ndarray, " H"]]:
+    """Return the histories behind the leaves of the factored layout, signals included.
+
+    Of each of the H histories: the leaf, the assistant's last sequence, the signals' likelihood.
+    """
+    treeplex, public = form.treeplex[ASSISTANT], np.asarray(form.leaves.sequence[ASSISTANT])
+    signal, numbers = np.asarray(form.signal), sequence_numbers(treeplex)
+    empty = np.flatnonzero(public == 0)
+    found = [(empty, np.zeros_like(empty), np.ones(len(empty)))]
+    start, infosets = 1, 0
+    for grid in treeplex.levels:
+        assert isinstance(grid, Grid)
+        p, q, _ = axes(grid)
+        shape = (p, grid.responses, q, grid.asks, len(signal))
+        stop = start + public_sequences(grid, len(signal))
+        leaf = np.flatnonzero((start <= public) & (public < stop))
+        asked, response, answered, ask, intent = np.unravel_index(public[leaf] - start, shape)
+        heard = present(likelihood(signal, grid.turn), signal)[asked, intent, ask]  # [leaves, Z]
+        parent = (asked * q + answered) * grid.asks + ask
+        infoset = infosets + parent[:, None] * heard.shape[1] + np.arange(heard.shape[1])
+        sequence = numbers[infoset, response[:, None]]
+        found.append((np.repeat(leaf, heard.shape[1]), sequence.ravel(), heard.ravel()))
+        start, infosets = stop, infosets + grid.infosets
+    leaf, sequence, heard = map(np.concatenate, zip(*found, strict=True))
+    return leaf, sequence, heard
