@@ -42,15 +42,15 @@ def value_and_gap(
 
     In payoff units and float64; gaps are never negative except by rounding.
     """
-    rows = tuple(
+    first, second = (
         rows_of(treeplex, np.asarray(table, np.float64))
         for treeplex, table in zip(form.treeplex, policy, strict=True)
     )
     if any(isinstance(level, Grid) and level.looped for level in form.treeplex[ASSISTANT].levels):
         with jax.enable_x64(True):  # block by block, where whole arrays would not fit
-            worth, best = jax.device_get(_compiled_worth(form, rows))
+            worth, best = jax.device_get(_compiled_worth(form, (first, second)))
     else:
-        worth, best = _worth(form, rows)
+        worth, best = _worth(form, (first, second))
     return np.asarray(worth), np.asarray(best) - np.asarray(worth)
 
 

@@ -29,7 +29,7 @@ from csa_games.dialogue import (
     tables,
 )
 from csa_games.game import Game, Grid, Leaves, Level, Names, SequenceForm, Treeplex
-from csa_games.grid import axes, largest_block, public_sequences
+from csa_games.grid import largest_block, public_sequences
 from csa_games.guard.keys import Turn, state_key, user_key
 from csa_games.scenario import Ask, Response, Scenario
 from csa_games.segments import segments
@@ -241,9 +241,9 @@ def _turn(
     shape = (intents, p, q, len(talk), parts.responses)
     wide = lambda x: np.broadcast_to(x[..., talk, None], shape)
     possible, chance, user, within = map(wide, (possible, chance, user, within))
-    level = (p, parts.responses, q, len(talk), intents)
+    level = (p, len(talk), parts.responses, q, intents)
     order = np.arange(first_public, first_public + np.prod(level)).reshape(level)
-    public = order.transpose(4, 0, 2, 3, 1)
+    public = order.transpose(4, 0, 3, 1, 2)
     sums = np.repeat(sums[..., talk, None], parts.responses, axis=-1)
     gains = (table.satisfaction, table.risk, table.cost)
     for k, grid in enumerate(gains):
@@ -269,13 +269,13 @@ def _going(x: np.ndarray) -> np.ndarray:
 
 
 def _ends(
-    here: Bool[np.ndarray, "*S"],
+    here: Bool[np.ndarray, "*Shape"],
     intent: np.ndarray,
     how: np.ndarray,
     chance: np.ndarray,
     user: np.ndarray,
     public: np.ndarray,
-    sums: Float[np.ndarray, "6 *S"],
+    sums: np.ndarray,
 ) -> _Ends:
     """Return the leaves where it is `here` that histories end, in the order of public sequences."""
     intent, how, chance, user, public = (
@@ -284,7 +284,12 @@ def _ends(
     # So that summing into public sequences reads straight on.
     order = np.argsort(public, kind="stable")
     return _Ends(
-        intent[order], how[order], chance[order], user[order], public[order], sums[:, here][:, order]
+        intent[order],
+        how[order],
+        chance[order],
+        user[order],
+        public[order],
+        sums[:, here][:, order],
     )
 
 
@@ -310,7 +315,7 @@ def _payoffs(
 
 
 class _Tags(Mapping[str, np.ndarray]):
-    """The tags of the leaves, computed when first asked for: they take more memory than the game."""
+    """The tags of the leaves, made when first asked for: they take more memory than the game."""
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
@@ -385,11 +390,10 @@ class _StateKeys(Sequence[str]):
                 break
             i -= grid.infosets
         t = grid.turn
-        p, q, _ = axes(grid)
-        i, signals = divmod(i, grid.signals ** (t + 1))
-        i, ask = divmod(i, grid.asks)
+        _, q, z = grid.axes
+        i, signals = divmod(i, z)
         asked, answered = divmod(i, q)
-        asks = [*_digits(asked, grid.asks, t), ask]
+        asks = _digits(asked, grid.asks, t + 1)
         heard = _digits(signals, grid.signals, t + 1)
         said = [*(self._responses[a] for a in _digits(answered, len(grid.open), t)), None]
         return state_key(

@@ -11,8 +11,9 @@ Policies and plans are rows here, see `csa_games.game`; the empty sequence, whos
 left out of them. Everything runs on numpy arrays (certificates) and on JAX arrays (solvers) alike.
 """
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -21,14 +22,11 @@ from csa_games.arrays import Array, namespace
 from csa_games.game import ASSISTANT, Grid, Level, SequenceForm, Treeplex
 from csa_games.grid import (
     ascend,
-    axes,
-    block_likelihood,
     by_block,
     descend,
     fan,
     from_blocks,
-    present,
-    public_sequences,
+    heard,
     spread_intents,
     sum_intents,
     unfan,
@@ -62,13 +60,10 @@ def gradient(form: SequenceForm, player: int, plan: Rows) -> Payoff:
 def expectation(form: SequenceForm, player: int, number: Float[Array, " L"], plan: Rows) -> Payoff:
     """Return `gradient` with any `number` per leaf in place of the payoff: a component, a tag."""
     root, parts = _sums(form, player, number, seen(form, 1 - player, plan))
-    if not _is_grid(form, player):
+    if (channel := _channel(form, player)) is None:
         return root, parts
-    levels = form.treeplex[player].levels
-    return root, tuple(
-        sum_intents(weight, present(block_likelihood(grid, form.signal), form.signal))
-        for grid, weight in zip(levels, parts, strict=True)
-    )
+    pairs = zip(channel.grids, parts, strict=True)
+    return root, tuple(sum_intents(part, heard(grid, channel.signal)) for grid, part in pairs)
 
 
 def seen(form: SequenceForm, player: int, plan: Rows) -> Float[Array, " S_seen"]:
@@ -77,21 +72,13 @@ def seen(form: SequenceForm, player: int, plan: Rows) -> Float[Array, " S_seen"]
     That is the plan itself, or of the assistant in the factored layout the probability of each
     public sequence.
     """
-    if not _is_grid(form, player):
+    if (channel := _channel(form, player)) is None:
         return _joined(form, plan)
-    levels = form.treeplex[player].levels
-    return _joined(
-        form,
-        tuple(
-            from_blocks(
-                grid,
-                spread_intents(
-                    grid, rows, present(block_likelihood(grid, form.signal), form.signal)
-                ),
-            )
-            for grid, rows in zip(levels, plan, strict=True)
-        ),
+    masses = (
+        from_blocks(grid, spread_intents(rows, heard(grid, channel.signal)))
+        for grid, rows in zip(channel.grids, plan, strict=True)
     )
+    return _joined(form, tuple(masses))
 
 
 def reach(treeplex: Treeplex, policy: Rows) -> Rows:
@@ -112,12 +99,13 @@ def backup(treeplex: Treeplex, payoff: Payoff, collapse: Collapse) -> tuple[Rows
     """
     root, rows = payoff
     values: list[Array] = []
+    below = None
     for k in reversed(range(len(rows))):
-        q = rows[k] + below if values else rows[k]
+        q = rows[k] if below is None else rows[k] + below
         level, value = treeplex.levels[k], collapse(q, k)
         below = _parents(treeplex, k, unfan(level, value) if isinstance(level, Grid) else value)
         values.append(q)
-    return tuple(reversed(values)), root + below if values else root
+    return tuple(reversed(values)), root if below is None else root + below
 
 
 def sweep(
@@ -134,7 +122,7 @@ def sweep(
     `states` has one entry per level, any pytree of arrays with the leading axis K. Each level's
     state is replaced by what `visit` makes of it and of the level's counterfactual values.
     """
-    treeplex = form.treeplex[player]
+    treeplex, channel = form.treeplex[player], _channel(form, player)
     root, parts = _sums(form, player, form.leaves.payoff[player], _seen(form, 1 - player, opponent))
     arrivals: list[Array] = []
     plan: list[Array] = []
@@ -146,11 +134,13 @@ def sweep(
     below = None
     for k in reversed(range(len(policy))):
         level, part, arrival = treeplex.levels[k], parts[k], arrivals[k]
-        if isinstance(level, Grid):
-            value, state = _visit_grid(form, level, part, below, arrival, states[k], visit)
-        else:
+        if isinstance(level, Level):
             q = part if below is None else part + below
             value, state = visit(q, level.legal, arrival, states[k])
+        else:
+            assert channel is not None  # only the factored layout has grids
+            inputs = (part, below, arrival, heard(level, channel.signal))
+            value, state = _visit_grid(level, inputs, states[k], visit)
         below = _parents(treeplex, k, value)
         new.append(state)
     return root if below is None else root + below, tuple(reversed(new))
@@ -205,9 +195,9 @@ def sequence_numbers(treeplex: Treeplex) -> Int[np.ndarray, "I A"]:
     rows, start = [], 1
     for level in treeplex.levels:
         shape = rows_shape(treeplex, level)
-        rows.append(np.arange(start, start + np.prod(shape), dtype=np.int32).reshape(shape))
-        start += np.prod(shape)
-    return table_of(treeplex, tuple(rows)).astype(np.int32)
+        rows.append(np.arange(start, start + math.prod(shape), dtype=np.int32).reshape(shape))
+        start += math.prod(shape)
+    return np.asarray(table_of(treeplex, tuple(rows)), np.int32)
 
 
 def parent_sequences(treeplex: Treeplex) -> Int[np.ndarray, " I"]:
@@ -236,15 +226,26 @@ def uniform(treeplex: Treeplex) -> Float[np.ndarray, "I A"]:
     return legal / legal.sum(axis=-1, keepdims=True)
 
 
-def _is_grid(form: SequenceForm, player: int) -> bool:
-    return form.signal is not None and player == ASSISTANT
+class _Channel(NamedTuple):
+    """What couples the assistant's treeplex to the leaves of the factored layout."""
+
+    grids: tuple[Grid, ...]
+    signal: Float[Array, "T B Y"]
+
+
+def _channel(form: SequenceForm, player: int) -> _Channel | None:
+    """Return the channel between leaves and `player`'s sequences, None where they are the same."""
+    if form.signal is None or player != ASSISTANT:
+        return None
+    grids = tuple(level for level in form.treeplex[player].levels if isinstance(level, Grid))
+    return _Channel(grids, form.signal)
 
 
 def _block_size(level: Level | Grid) -> int:
     """Return N."""
     if isinstance(level, Level):
         return level.infosets
-    return level.block * level.asks * level.signals ** (level.turn + 1)
+    return level.block * level.axes[2]
 
 
 def _joined(form: SequenceForm, rows: tuple[Array, ...]) -> Array:
@@ -259,23 +260,23 @@ def _sums(
 ) -> tuple[Array, tuple[Array, ...]]:
     """Return what `player`'s sequences, in the factored layout its public ones, get of a number.
 
-    That of the empty sequence comes first, then each level's: rows, or [K, A, C, B, T].
+    That of the empty sequence comes first, then each level's: rows, or [K, A, C, T].
     """
     leaves, levels = form.leaves, form.treeplex[player].levels
     weight = leaves.chance * number * plan[leaves.sequence[1 - player]]
     sums = segment_sum(leaves.gather[player], weight)
+    channel = _channel(form, player)
     parts, start = [], 1
     for level in levels:
-        if isinstance(level, Grid):
-            intents = form.signal.shape[0]
-            stop = start + public_sequences(level, intents)
-            p, q, _ = axes(level)
-            public = sums[start:stop].reshape(p, level.responses, q, level.asks, intents)
-            parts.append(by_block(level, public))
+        if isinstance(level, Level):
+            stop = start + level.infosets * form.treeplex[player].width
+            parts.append(sums[start:stop].reshape(1, -1, level.infosets))
         else:
-            width = form.treeplex[player].width
-            stop = start + level.infosets * width
-            parts.append(sums[start:stop].reshape(1, width, -1))
+            assert channel is not None  # only the factored layout has grids
+            (p, q, _), intents = level.axes, channel.signal.shape[0]
+            stop = start + public_sequences(level, intents)
+            public = sums[start:stop].reshape(p, level.responses, q, intents)
+            parts.append(by_block(level, public))
         start = stop
     return sums[0], tuple(parts)
 
@@ -283,45 +284,39 @@ def _sums(
 def _seen(form: SequenceForm, player: int, policy: Rows) -> Float[Array, " S_seen"]:
     """Return `seen` of the plan of `policy`, without making whole arrays of a looped level."""
     treeplex = form.treeplex[player]
-    if not _is_grid(form, player):
+    if (channel := _channel(form, player)) is None:
         return _joined(form, reach(treeplex, policy))
     masses: list[Array] = []
     plan: list[Array] = []
-    for k, rows in enumerate(policy):
-        grid, arrival = treeplex.levels[k], _arrival(treeplex, k, rows, plan)
+    for k, (grid, rows) in enumerate(zip(channel.grids, policy, strict=True)):
 
         def block(_: Any, inputs: Any, grid: Grid = grid) -> tuple[Array, Any]:
-            rows, arrival, before = inputs
-            here = rows * fan(grid, arrival)[:, None]
-            return spread_intents(grid, here, present(before, form.signal)), ()
+            rows, arrival, likely = inputs
+            return spread_intents(rows * fan(grid, arrival)[:, None], likely), ()
 
-        inputs = (rows, arrival, block_likelihood(grid, form.signal))
+        arrival = _arrival(treeplex, k, rows, plan)
+        inputs = (rows, arrival, heard(grid, channel.signal))
         masses.append(from_blocks(grid, visit_blocks(grid, block, (), inputs)[0]))
         if k + 1 < len(policy):
             plan.append(rows * fan(grid, arrival)[:, None])
     return _joined(form, tuple(masses))
 
 
-def _visit_grid(
-    form: SequenceForm,
-    grid: Grid,
-    weight: Float[Array, "K A C B T"],
-    below: Float[Array, "K A N"] | None,
-    arrival: Float[Array, "K C E"],
-    state: Any,
-    visit: Visit,
-) -> tuple[Float[Array, "K C E"], Any]:
-    """Return (values summed per parent, new state) of a level of the factored layout."""
-    legal = namespace(weight).ones((1, grid.responses, 1), dtype=bool)
+def _visit_grid(grid: Grid, inputs: Any, state: Any, visit: Visit) -> tuple[Array, Any]:
+    """Return (values [K, C, E], summed per parent and ask, new state) of a level.
+
+    `inputs` are the weights on its public sequences, what the level below adds to its rows (None
+    for the last), the plan that leads to it, and the likelihood of its signals.
+    """
 
     def block(state: Any, inputs: Any) -> tuple[Array, Any]:
-        weight, below, arrival, before = inputs
-        q = sum_intents(weight, present(before, form.signal))
-        q = q if below is None else q + below
+        weight, below, arrival, likely = inputs
+        own = sum_intents(weight, likely)
+        q = own if below is None else own + below
+        legal = namespace(q).ones((1, grid.responses, 1), dtype=bool)
         value, new = visit(q, legal, fan(grid, arrival), state)
         return unfan(grid, value), new
 
-    inputs = (weight, below, arrival, block_likelihood(grid, form.signal))
     return visit_blocks(grid, block, state, inputs)
 
 
@@ -330,14 +325,19 @@ def _arrival(treeplex: Treeplex, k: int, rows: Array, plan: list[Array]) -> Arra
 
     `plan` holds the levels above; `rows` are any of the level.
     """
-    level = treeplex.levels[k]
-    if isinstance(level, Grid):
-        if k == 0:
-            return namespace(rows).ones((1, 1, 1), dtype=rows.dtype)
-        return descend(level, treeplex.levels[k - 1], plan[k - 1])
+    level, xp = treeplex.levels[k], namespace(rows)
     if k == 0:
-        return namespace(rows).ones((1, level.infosets), dtype=rows.dtype)
-    return plan[k - 1].reshape(-1)[level.parent][None]
+        top = (1, level.infosets) if isinstance(level, Level) else (level.asks, 1, 1)
+        return xp.ones(top, dtype=rows.dtype)
+    if isinstance(level, Level):
+        return plan[k - 1].reshape(-1)[level.parent][None]
+    return descend(level, _above(treeplex, k), plan[k - 1])
+
+
+def _above(treeplex: Treeplex, k: int) -> Grid:
+    above = treeplex.levels[k - 1]
+    assert isinstance(above, Grid)  # a treeplex is of one kind
+    return above
 
 
 def _each(level: Level | Grid, arrival: Array) -> Float[Array, "K N"]:
@@ -351,6 +351,6 @@ def _parents(treeplex: Treeplex, k: int, value: Array) -> Array:
     """
     level = treeplex.levels[k]
     if isinstance(level, Grid):
-        return value.sum() if k == 0 else ascend(level, treeplex.levels[k - 1], value)
+        return value.sum() if k == 0 else ascend(level, _above(treeplex, k), value)
     sums = segment_sum(level.children, value[0])
     return sums[0] if k == 0 else sums.reshape(1, treeplex.width, -1)

@@ -69,11 +69,11 @@ class Level:
 class Grid:
     """A level of the assistant in a dialogue: one turn, all of whose infosets are a regular grid.
 
-    An infoset is (asks so far, responses so far, the ask now, signals so far, the signal now), the
-    first slowest, so that going up or down a level is a reshape. All responses are legal at all of
-    them. Letters: B asks that go on, Y signals, t turns before this one; P = B^t histories of asks,
-    Q those of responses that go on, E = Y^t those of signals, C histories of responses in a block,
-    N = C·B·E·Y infosets in a block.
+    An infoset is (asks, responses so far, signals), the present ask and signal being the last of
+    theirs; the first is slowest, so that going up or down a level is a reshape. All responses are
+    legal at all of them. Letters: B asks that go on, G responses that go on, Y signals, t turns
+    before this one; P = B^(t+1) histories of asks, Q = G^t those of responses, Z = Y^(t+1) those of
+    signals; C histories of responses in a block, which has N = C·Z infosets.
 
     `block` and `looped` say how the level is walked and change no number of the game: the blocks of
     a looped level are visited one after the other, and its `shards` are laid over devices.
@@ -89,19 +89,22 @@ class Grid:
     shards: int = field(default=1, metadata={"static": True})
 
     @property
-    def infosets(self) -> int:
-        """How many infosets the level has."""
-        return self.public * self.asks * self.signals ** (self.turn + 1)
+    def axes(self) -> tuple[int, int, int]:
+        """(P, Q, Z): how many histories there are of asks, responses and signals."""
+        t = self.turn
+        return self.asks ** (t + 1), len(self.open) ** t, self.signals ** (t + 1)
 
     @property
-    def public(self) -> int:
-        """P·Q, the public histories before the turn."""
-        return (self.asks * len(self.open)) ** self.turn
+    def infosets(self) -> int:
+        """How many infosets the level has."""
+        p, q, z = self.axes
+        return p * q * z
 
     @property
     def blocks(self) -> int:
         """K, the number of blocks: P·Q / C, filled up to a multiple of `shards` with idle ones."""
-        return -(-self.public // self.block // self.shards) * self.shards
+        p, q, _ = self.axes
+        return -(-p * q // self.block // self.shards) * self.shards
 
 
 @jax.tree_util.register_dataclass
@@ -113,7 +116,7 @@ class Treeplex:
     `levels` partition the infosets 0 .. I - 1 in order. A player without decisions has none.
     """
 
-    levels: tuple[Level, ...] | tuple[Grid, ...]
+    levels: tuple[Level | Grid, ...]
     width: int = field(metadata={"static": True})  # A
 
     @property

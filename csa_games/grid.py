@@ -14,14 +14,14 @@ say what leaves see of the assistant's plan, and what its sequences get from wei
 array has both T and the signals of all turns as axes (cf. the public-tree best response of
 Johanson, Waugh, Bowling & Zinkevich 2011).
 
-A *public sequence* is an (intent, public history, ask, response), whatever the signals were. They
-are numbered from 1, level by level, each level flattened from [P, A, Q, B, T]; 0 is the empty one.
+A *public sequence* is an (intent, asks, responses), whatever the signals were. They are numbered
+from 1, level by level, each level flattened from [P, A, Q, T]; 0 is the empty one.
 
-Letters are those of `csa_games.game.Grid`; Z = E·Y are the histories of signals, the present one
-included.
+Letters are those of `csa_games.game.Grid`; E = Z / Y are the histories of signals before the turn.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -35,123 +35,102 @@ Block = Callable[[Any, Any], tuple[Any, Any]]
 """(rows of a block, other inputs of it) -> (outputs, new rows), all with a leading axis."""
 
 
-def axes(grid: Grid) -> tuple[int, int, int]:
-    """Return (P, Q, E): histories of asks, of responses that go on and of signals before."""
-    t = grid.turn
-    return grid.asks**t, len(grid.open) ** t, grid.signals**t
-
-
 def public_sequences(grid: Grid, intents: int) -> int:
     """Return how many public sequences the level has."""
-    return grid.public * grid.responses * grid.asks * intents
+    p, q, _ = grid.axes
+    return p * grid.responses * q * intents
 
 
-def likelihood(signal: Float[Array, "T B Y"], turns: int) -> Float[Array, "P T E"]:
+def likelihood(signal: Float[Array, "T B Y"], turns: int) -> Float[Array, "P T Z"]:
     """Return Λ, the likelihood of each history of `turns` signals given asks and intent."""
     xp = namespace(signal)
-    intents, asks, signals = signal.shape
+    intents, _, signals = signal.shape
+    by_ask = xp.permute_dims(signal, (1, 0, 2))
     whole = xp.ones((1, intents, 1), dtype=signal.dtype)
     for _ in range(turns):
-        longer = whole[:, None, :, :, None] * xp.permute_dims(signal, (1, 0, 2))[None, :, :, None]
+        longer = whole[:, None, :, :, None] * by_ask[None, :, :, None]
         whole = longer.reshape(-1, intents, whole.shape[2] * signals)
     return whole
 
 
-def by_block(grid: Grid, public: Float[Array, "P A Q B T"]) -> Float[Array, "K A C B T"]:
+def heard(grid: Grid, signal: Float[Array, "T B Y"]) -> Float[Array, "K T Z"]:
+    """Return the likelihood of the signals, for the asks behind each block."""
+    xp = namespace(signal)
+    blocks = xp.repeat(likelihood(signal, grid.turn + 1), grid.axes[1] // grid.block, axis=0)
+    return _filled(grid, blocks)
+
+
+def by_block(grid: Grid, public: Float[Array, "P A Q T"]) -> Float[Array, "K A C T"]:
     """Return numbers on the level's public sequences in the order of its blocks."""
     xp = namespace(public)
-    p, a, q, b, intents = public.shape
-    split = public.reshape(p, a, q // grid.block, grid.block, b, intents)
-    blocks = xp.permute_dims(split, (0, 2, 1, 3, 4, 5)).reshape(-1, a, grid.block, b, intents)
-    return _filled(grid, blocks)
+    p, a, q, intents = public.shape
+    split = public.reshape(p, a, q // grid.block, grid.block, intents)
+    blocks = xp.permute_dims(split, (0, 2, 1, 3, 4))
+    return _filled(grid, blocks.reshape(-1, a, grid.block, intents))
 
 
-def from_blocks(grid: Grid, blocks: Float[Array, "K A C B T"]) -> Float[Array, "P A Q B T"]:
+def from_blocks(grid: Grid, blocks: Float[Array, "K A C T"]) -> Float[Array, "P A Q T"]:
     """Undo `by_block`."""
     xp = namespace(blocks)
-    p, q, _ = axes(grid)
-    used = grid.public // grid.block
-    split = blocks[:used].reshape(p, q // grid.block, *blocks.shape[1:])
-    joined = xp.permute_dims(split, (0, 2, 1, 3, 4, 5))
-    return joined.reshape(p, grid.responses, q, grid.asks, blocks.shape[-1])
-
-
-def block_likelihood(grid: Grid, signal: Float[Array, "T B Y"]) -> Float[Array, "K T E"]:
-    """Return the likelihood of the signals before the turn, for the asks behind each block."""
-    xp = namespace(signal)
-    before = likelihood(signal, grid.turn)
-    blocks = xp.repeat(before, axes(grid)[1] // grid.block, axis=0)
-    return _filled(grid, blocks)
-
-
-def present(
-    before: Float[Array, "K T E"], signal: Float[Array, "T B Y"]
-) -> Float[Array, "K T B Z"]:
-    """Return the likelihood of all signals, that of the present turn included."""
-    joint = before[:, :, None, :, None] * signal[None, :, :, None, :]
-    return joint.reshape(*joint.shape[:3], -1)
+    p, q, _ = grid.axes
+    split = blocks[: p * q // grid.block].reshape(p, q // grid.block, *blocks.shape[1:])
+    joined = xp.permute_dims(split, (0, 2, 1, 3, 4))
+    return joined.reshape(p, grid.responses, q, blocks.shape[-1])
 
 
 def spread_intents(
-    grid: Grid, plan: Float[Array, "K A N"], heard: Float[Array, "K T B Z"]
-) -> Float[Array, "K A C B T"]:
+    plan: Float[Array, "K A N"], heard: Float[Array, "K T Z"]
+) -> Float[Array, "K A C T"]:
     """Return the probability of each public sequence: `plan`, averaged over what was `heard`."""
     xp = namespace(plan)
-    split = plan.reshape(*plan.shape[:2], grid.block, grid.asks, -1)
-    return xp.einsum("kacbz,ktbz->kacbt", split, heard)
+    split = plan.reshape(*plan.shape[:2], -1, heard.shape[-1])
+    return xp.einsum("kacz,ktz->kact", split, heard)
 
 
 def sum_intents(
-    weight: Float[Array, "K A C B T"], heard: Float[Array, "K T B Z"]
+    weight: Float[Array, "K A C T"], heard: Float[Array, "K T Z"]
 ) -> Float[Array, "K A N"]:
     """Return what each sequence gets of a `weight` on public sequences, given what was `heard`."""
     xp = namespace(weight)
-    summed = xp.einsum("kacbt,ktbz->kacbz", weight, heard)
-    return summed.reshape(*weight.shape[:2], -1)
+    return xp.einsum("kact,ktz->kacz", weight, heard).reshape(*weight.shape[:2], -1)
 
 
 def descend(grid: Grid, above: Grid, plan: Float[Array, "K_j A N_j"]) -> Float[Array, "K C E"]:
     """Return the plan of the level `above` at the sequences that lead to the level, per block.
 
-    Infosets that differ in the present ask and signal alone have the same parent: see `fan`.
+    Infosets that differ in the present signal alone have the same parent: see `fan`.
     """
     xp = namespace(plan)
-    p, q, e = axes(above)
-    split = plan.reshape(p, q // above.block, above.responses, above.block, above.asks, -1)
-    going = split[:, :, list(above.open)]  # [P, Q/C, G, C, B, Z]
-    ordered = xp.permute_dims(going, (0, 4, 1, 3, 2, 5))
-    return _filled(grid, ordered.reshape(-1, grid.block, e * above.signals))
+    p, q, z = above.axes
+    split = plan.reshape(p, q // above.block, above.responses, above.block, z)
+    going = xp.permute_dims(split[:, :, list(above.open)], (0, 1, 3, 2, 4))
+    asked = xp.repeat(going.reshape(p, -1, z), above.asks, axis=0)  # the same, whatever comes next
+    return _filled(grid, asked.reshape(-1, grid.block, z))
 
 
 def ascend(grid: Grid, above: Grid, value: Float[Array, "K C E"]) -> Float[Array, "K_j A N_j"]:
     """Return values of the level, summed as by `unfan`, at the sequences of the level `above`."""
     xp = namespace(value)
-    p, q, e = axes(above)
-    used = grid.public // grid.block
-    split = value[:used].reshape(
-        p, above.asks, q // above.block, above.block, len(above.open), e * above.signals
-    )
-    ordered = xp.permute_dims(split, (0, 2, 4, 3, 1, 5))  # [P, Q/C, G, C, B, Z]
-    nothing = xp.zeros_like(ordered[:, :, :1])
-    place = [
-        above.open.index(a) if a in above.open else len(above.open) for a in range(above.responses)
-    ]
-    every = xp.concat([ordered, nothing], axis=2)[:, :, place]
-    return every.reshape(p * (q // above.block), above.responses, -1)
+    p, q, z = above.axes
+    going = len(above.open)
+    used = value[: p * above.asks * q * going // grid.block]
+    every = used.reshape(p, above.asks, q // above.block, above.block, going, z).sum(axis=1)
+    nothing = xp.zeros_like(every[:, :, :, :1])
+    place = [above.open.index(a) if a in above.open else going for a in range(above.responses)]
+    rows = xp.concat([every, nothing], axis=3)[:, :, :, place]
+    return xp.permute_dims(rows, (0, 1, 3, 2, 4)).reshape(above.blocks, above.responses, -1)
 
 
 def fan(grid: Grid, number: Float[Array, "K C E"]) -> Float[Array, "K N"]:
-    """Return a number per parent at each of its infosets, those of one ask and signal each."""
+    """Return a number per parent at each of its infosets of one ask, a signal each."""
     xp = namespace(number)
-    k, c, e = number.shape
-    wide = xp.broadcast_to(number[:, :, None, :, None], (k, c, grid.asks, e, grid.signals))
-    return wide.reshape(k, -1)
+    wide = xp.broadcast_to(number[..., None], (*number.shape, grid.signals))
+    return wide.reshape(number.shape[0], -1)
 
 
 def unfan(grid: Grid, value: Float[Array, "K N"]) -> Float[Array, "K C E"]:
-    """Return the sum of `value` over the infosets of each parent."""
-    split = value.reshape(value.shape[0], grid.block, grid.asks, -1, grid.signals)
-    return split.sum(axis=4).sum(axis=2)
+    """Return the sum of `value` over the infosets of each parent and ask."""
+    return value.reshape(value.shape[0], grid.block, -1, grid.signals).sum(axis=-1)
 
 
 def visit_blocks(grid: Grid, block: Block, rows: Any, inputs: Any) -> tuple[Any, Any]:
@@ -163,32 +142,46 @@ def visit_blocks(grid: Grid, block: Block, rows: Any, inputs: Any) -> tuple[Any,
     """
     if not grid.looped or not isinstance(jax.tree.leaves(inputs)[0], jax.Array):
         return block(rows, inputs)
-    split = lambda x: x.reshape(grid.shards, -1, *x.shape[1:])
-    join = lambda x: x.reshape(-1, *x.shape[2:])
-    loop = lambda rows, inputs: _loop(block, rows, inputs)
     if grid.shards == 1:
-        return loop(rows, inputs)
-    found = jax.vmap(loop)(jax.tree.map(split, rows), jax.tree.map(split, inputs))
-    return jax.tree.map(join, found)
+        return _loop(block, rows, inputs)
+    run = jax.vmap(partial(_loop, block))
+    found: tuple[Any, Any] = run(*jax.tree.map(partial(_split, grid), (rows, inputs)))
+    return jax.tree.map(_join, found)
+
+
+def _split(grid: Grid, x: Float[Array, "K ..."]) -> Float[Array, "D K_D ..."]:
+    return x.reshape(grid.shards, -1, *x.shape[1:])
+
+
+def _join(x: Float[Array, "D K_D ..."]) -> Float[Array, "K ..."]:
+    return x.reshape(-1, *x.shape[2:])
+
+
+def _at(tree: Any, k: Any) -> Any:
+    """Return block `k` of every array of `tree`, with a leading axis of 1."""
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, k, 1), tree)
+
+
+def _put(tree: Any, part: Any, k: Any) -> Any:
+    """Return `tree` with its block `k` replaced by `part`."""
+    put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=k, axis=0)
+    return jax.tree.map(put, tree, part)
 
 
 def _loop(block: Block, rows: Any, inputs: Any) -> tuple[Any, Any]:
-    at = lambda tree, k: jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, k, 1), tree)
     count = jax.tree.leaves(inputs)[0].shape[0]
-    first = at(inputs, 0)
-    shapes, _ = jax.eval_shape(block, at(rows, 0), first)
-    outputs = jax.tree.map(lambda x: jnp.zeros((count, *x.shape[1:]), x.dtype), shapes)
+    shapes, _ = jax.eval_shape(block, _at(rows, 0), _at(inputs, 0))
+    empty = jax.tree.map(lambda x: jnp.zeros((count, *x.shape[1:]), x.dtype), shapes)
 
-    def body(k: Any, carry: Any) -> Any:
+    def body(k: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
         # The block is handed from turn to turn: were it read here, XLA would read again after the
-        # write, in a copied array, instead of changing the array in place.
+        # write, from a copy of the whole array, instead of changing the array in place.
         rows, outputs, here = carry
-        out, new = block(here, at(inputs, k))
-        put = lambda x, part: jax.lax.dynamic_update_slice_in_dim(x, part, k, 0)
-        rows, outputs = jax.tree.map(put, rows, new), jax.tree.map(put, outputs, out)
-        return rows, outputs, at(rows, jnp.minimum(k + 1, count - 1))
+        out, new = block(here, _at(inputs, k))
+        rows, outputs = _put(rows, new, k), _put(outputs, out, k)
+        return rows, outputs, _at(rows, jnp.minimum(k + 1, count - 1))
 
-    rows, outputs, _ = jax.lax.fori_loop(0, count, body, (rows, outputs, at(rows, 0)))
+    rows, outputs, _ = jax.lax.fori_loop(0, count, body, (rows, empty, _at(rows, 0)))
     return outputs, rows
 
 
@@ -203,6 +196,6 @@ def _filled(grid: Grid, blocks: Float[Array, "K ..."]) -> Float[Array, "K_filled
 
 def largest_block(grid: Grid, entries: int) -> int:
     """Return the largest C for which a block has at most `entries` rows, or 1."""
-    width = grid.responses * grid.asks * grid.signals ** (grid.turn + 1)
     divisors = (len(grid.open) ** k for k in range(grid.turn + 1))
+    width = grid.responses * grid.axes[2]
     return max((c for c in divisors if c * width <= entries), default=1)

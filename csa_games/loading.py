@@ -42,7 +42,7 @@ def load(source: str | Path) -> Game:
 
 
 def _dialogue(path: Path) -> Game:
-    from csa_games.dialogue import dialogue_game
+    from csa_games.factored import factored_game
     from csa_games.scenario import read_scenario
 
-    return dialogue_game(read_scenario(path))
+    return factored_game(read_scenario(path))

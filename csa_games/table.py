@@ -159,7 +159,7 @@ def _check(game: Game, policy: Policy) -> None:
 
 
 def _exact(game: Game, scenario: Scenario, policy: Policy) -> Rows:
-    keys = game.names.infosets[ASSISTANT]
+    keys = tuple(game.names.infosets[ASSISTANT])
     own, others = infoset_reach(game, ASSISTANT, policy)
     joint = intent_reach(game, policy)
     values = action_values(game, ASSISTANT, policy)
@@ -280,7 +280,7 @@ def _users(
     by_ask = np.zeros((len(policy), len(ask)))
     for i, labels in enumerate(game.names.actions[USER]):
         by_ask[i, [ask[label] for label in labels]] = policy[i, : len(labels)]
-    return game.names.infosets[USER], by_ask
+    return tuple(game.names.infosets[USER]), by_ask
 
 
 def records(rows: Rows) -> Iterator[tuple[Any, ...]]:

@@ -100,8 +100,10 @@ def discount(
     k = xp.maximum(t - 1, 1)
     positive = k ** at(variant.alpha, t / horizon)
     other = k ** at(variant.beta, t / horizon)
-    power = xp.where(regret > 0, positive, other)
-    return power / (power + variant.discount)
+    # Both factors are scalars: no infoset pays for a power or a division.
+    return xp.where(
+        regret > 0, positive / (positive + variant.discount), other / (other + variant.discount)
+    )
 
 
 def regret_matching(

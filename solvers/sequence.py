@@ -9,7 +9,7 @@ from scipy import sparse
 
 from csa_games.fold import Rows, legal_rows, sequence_numbers
 from csa_games.game import ASSISTANT, Grid, SequenceForm, Treeplex
-from csa_games.grid import axes, likelihood, present, public_sequences
+from csa_games.grid import likelihood, public_sequences
 from solvers.regret import regret_matching
 
 
@@ -57,16 +57,15 @@ def _heard(
     start, infosets = 1, 0
     for grid in treeplex.levels:
         assert isinstance(grid, Grid)
-        p, q, _ = axes(grid)
-        shape = (p, grid.responses, q, grid.asks, len(signal))
+        p, q, z = grid.axes
+        shape = (p, grid.responses, q, len(signal))
         stop = start + public_sequences(grid, len(signal))
         leaf = np.flatnonzero((start <= public) & (public < stop))
-        asked, response, answered, ask, intent = np.unravel_index(public[leaf] - start, shape)
-        heard = present(likelihood(signal, grid.turn), signal)[asked, intent, ask]  # [leaves, Z]
-        parent = (asked * q + answered) * grid.asks + ask
-        infoset = infosets + parent[:, None] * heard.shape[1] + np.arange(heard.shape[1])
+        asked, response, answered, intent = np.unravel_index(public[leaf] - start, shape)
+        likely = np.asarray(likelihood(signal, grid.turn + 1))[asked, intent]  # [leaves, Z]
+        infoset = infosets + (asked * q + answered)[:, None] * z + np.arange(z)
         sequence = numbers[infoset, response[:, None]]
-        found.append((np.repeat(leaf, heard.shape[1]), sequence.ravel(), heard.ravel()))
+        found.append((np.repeat(leaf, z), sequence.ravel(), np.ravel(likely)))
         start, infosets = stop, infosets + grid.infosets
     leaf, sequence, heard = map(np.concatenate, zip(*found, strict=True))
     return leaf, sequence, heard
