@@ -14,6 +14,7 @@ from csa_games.dialogue import COMPONENTS, ENDINGS
 from csa_games.errors import InputError
 from csa_games.fold import (
     Rows,
+    Scalar,
     backup,
     expectation,
     legal_mask,
@@ -54,7 +55,7 @@ def value_and_gap(
     return np.asarray(worth), np.asarray(best) - np.asarray(worth)
 
 
-def _worth(form: SequenceForm, policy: tuple[Rows, Rows]) -> tuple[list[Array], list[Array]]:
+def _worth(form: SequenceForm, policy: tuple[Rows, Rows]) -> tuple[list[Scalar], list[Scalar]]:
     """Return, by player, the value of the policy and that of a best response to the other's."""
     worth, best = [], []
     for player in (0, 1):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 
 from csa_games.arrays import Array, namespace
 from csa_games.game import ASSISTANT, Grid, Level, SequenceForm, Treeplex
@@ -27,6 +27,7 @@ from csa_games.grid import (
     fan,
     from_blocks,
     heard,
+    public_sequences,
     spread_intents,
     sum_intents,
     unfan,
@@ -34,10 +35,13 @@ from csa_games.grid import (
 )
 from csa_games.segments import segment_sum
 
-Rows = tuple[Float[Array, "_ A _"], ...]
+Rows = tuple[Num[Array, "_ _ _"], ...]
 """Numbers per infoset and action of one player: [K, A, N] for each level of the treeplex."""
 
-Payoff = tuple[Float[Array, ""], Rows]
+Scalar = Array | np.floating
+"""One number: numpy makes no array of it."""
+
+Payoff = tuple[Scalar, Rows]
 """Numbers per sequence: that of the empty one, and rows of the others."""
 
 Collapse = Callable[[Float[Array, "K A N"], int], Float[Array, "K N"]]
@@ -90,7 +94,7 @@ def reach(treeplex: Treeplex, policy: Rows) -> Rows:
     return tuple(plan)
 
 
-def backup(treeplex: Treeplex, payoff: Payoff, collapse: Collapse) -> tuple[Rows, Array]:
+def backup(treeplex: Treeplex, payoff: Payoff, collapse: Collapse) -> tuple[Rows, Scalar]:
     """Return the value of every action and of the whole treeplex, from the bottom up.
 
     An action's value is its own payoff plus the values, collapsed by `collapse`, of the infosets
@@ -115,7 +119,7 @@ def sweep(
     opponent: Rows,
     states: tuple[Any, ...],
     visit: Visit,
-) -> tuple[Array, tuple[Any, ...]]:
+) -> tuple[Scalar, tuple[Any, ...]]:
     """Return (value of the whole treeplex, new states) of one way down and up `player`'s levels.
 
     `policy` is the player's, which own reach is counted by, `opponent` the other's policy, and
@@ -159,7 +163,7 @@ def legal_rows(treeplex: Treeplex) -> tuple[Bool[Array, "_ A _"], ...]:
     )
 
 
-def rows_of(treeplex: Treeplex, table: Float[Array, "I A"]) -> Rows:
+def rows_of(treeplex: Treeplex, table: Num[Array, "I A"]) -> Rows:
     """Return the rows of numbers per infoset and action; idle blocks hold zeros."""
     xp = namespace(table)
     rows, start = [], 0
@@ -178,7 +182,7 @@ def rows_shape(treeplex: Treeplex, level: Level | Grid) -> tuple[int, int, int]:
     return level.blocks, treeplex.width, _block_size(level)
 
 
-def table_of(treeplex: Treeplex, rows: Rows) -> Float[Array, "I A"]:
+def table_of(treeplex: Treeplex, rows: Rows) -> Num[Array, "I A"]:
     """Undo `rows_of`."""
     if not rows:
         return np.zeros((0, treeplex.width))
@@ -257,7 +261,7 @@ def _joined(form: SequenceForm, rows: tuple[Array, ...]) -> Array:
 
 def _sums(
     form: SequenceForm, player: int, number: Float[Array, " L"], plan: Float[Array, " S_seen"]
-) -> tuple[Array, tuple[Array, ...]]:
+) -> tuple[Scalar, tuple[Array, ...]]:
     """Return what `player`'s sequences, in the factored layout its public ones, get of a number.
 
     That of the empty sequence comes first, then each level's: rows, or [K, A, C, T].
@@ -340,11 +344,11 @@ def _above(treeplex: Treeplex, k: int) -> Grid:
     return above
 
 
-def _each(level: Level | Grid, arrival: Array) -> Float[Array, "K N"]:
+def _each(level: Level | Grid, arrival: Array) -> Num[Array, "K N"]:
     return fan(level, arrival) if isinstance(level, Grid) else arrival
 
 
-def _parents(treeplex: Treeplex, k: int, value: Array) -> Array:
+def _parents(treeplex: Treeplex, k: int, value: Array) -> Array | Scalar:
     """Return what level `k`'s values add to the rows above it, at the top to the empty sequence.
 
     The values are [K, N], or [K, C, E] for a grid.

@@ -26,7 +26,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from csa_games.arrays import Array, namespace
 from csa_games.game import Grid
@@ -95,7 +95,7 @@ def sum_intents(
     return xp.einsum("kact,ktz->kacz", weight, heard).reshape(*weight.shape[:2], -1)
 
 
-def descend(grid: Grid, above: Grid, plan: Float[Array, "K_j A N_j"]) -> Float[Array, "K C E"]:
+def descend(grid: Grid, above: Grid, plan: Num[Array, "K_j A N_j"]) -> Num[Array, "K C E"]:
     """Return the plan of the level `above` at the sequences that lead to the level, per block.
 
     Infosets that differ in the present signal alone have the same parent: see `fan`.
@@ -121,7 +121,7 @@ def ascend(grid: Grid, above: Grid, value: Float[Array, "K C E"]) -> Float[Array
     return xp.permute_dims(rows, (0, 1, 3, 2, 4)).reshape(above.blocks, above.responses, -1)
 
 
-def fan(grid: Grid, number: Float[Array, "K C E"]) -> Float[Array, "K N"]:
+def fan(grid: Grid, number: Num[Array, "K C E"]) -> Num[Array, "K N"]:
     """Return a number per parent at each of its infosets of one ask, a signal each."""
     xp = namespace(number)
     wide = xp.broadcast_to(number[..., None], (*number.shape, grid.signals))
@@ -149,11 +149,11 @@ def visit_blocks(grid: Grid, block: Block, rows: Any, inputs: Any) -> tuple[Any,
     return jax.tree.map(_join, found)
 
 
-def _split(grid: Grid, x: Float[Array, "K ..."]) -> Float[Array, "D K_D ..."]:
+def _split(grid: Grid, x: Num[Array, "K ..."]) -> Num[Array, "D K_D ..."]:
     return x.reshape(grid.shards, -1, *x.shape[1:])
 
 
-def _join(x: Float[Array, "D K_D ..."]) -> Float[Array, "K ..."]:
+def _join(x: Num[Array, "D K_D ..."]) -> Num[Array, "K ..."]:
     return x.reshape(-1, *x.shape[2:])
 
 
@@ -185,7 +185,7 @@ def _loop(block: Block, rows: Any, inputs: Any) -> tuple[Any, Any]:
     return outputs, rows
 
 
-def _filled(grid: Grid, blocks: Float[Array, "K ..."]) -> Float[Array, "K_filled ..."]:
+def _filled(grid: Grid, blocks: Num[Array, "K ..."]) -> Num[Array, "K_filled ..."]:
     """Return `blocks` with idle ones of zeros behind, as many as the level has."""
     xp = namespace(blocks)
     idle = grid.blocks - blocks.shape[0]

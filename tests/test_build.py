@@ -86,16 +86,16 @@ def test_a_treeplex_is_ordered_shallow_to_deep_and_knows_its_parents(root):
         assert len(labels) == len(expected)
         start, above = 0, None
         for level in plex.levels:
-            stop = start + len(level.parent)
+            stop = start + level.infosets
             for i in range(start, stop):
                 parent = int(level.parent[i - start])
                 if above is None:
                     assert expected[labels[i]] is None
                 else:
-                    infoset, action = divmod(parent, plex.width)
+                    action, infoset = divmod(parent, above[1] - above[0])
                     before = above[0] + infoset
                     assert expected[labels[i]] == (labels[before], actions[before][action])
-                assert level.legal[i - start].sum() == len(actions[i])
+                assert level.legal[0, :, i - start].sum() == len(actions[i])
             start, above = stop, (start, stop)
         assert start == plex.infosets
 

@@ -149,8 +149,8 @@ def test_unreached_infosets_average_to_uniform():
     ours = build(lambda: Decision(0, "start", ("take", "leave"), second), "mistake")
     with jax.enable_x64(True):
         state = jax.device_get(cfr.init(ours.form))
-    plan = np.zeros_like(state.plan_sum[0])
-    plan[:2] = 1  # the empty sequence, then always "take"
+    plan = tuple(np.zeros_like(rows) for rows in state.plan_sum[0])
+    plan[0][0, 0] = 1  # always "take"
     averaged, _ = cfr.average(ours.form, state._replace(plan_sum=(plan, state.plan_sum[1])))
     rows = dict(zip(ours.names.infosets[0], averaged.tolist(), strict=True))
     assert rows == {"start": [1.0, 0.0], "after a mistake": [0.5, 0.5]}

@@ -15,7 +15,7 @@ import pytest
 from known_games import BATTLESHIP_2, GOOFSPIEL_3, KUHN, LEDUC, LIARS_DICE_3, game
 
 import solvers
-from csa_games.fold import backup, gradient, legal_mask, mean_of, reach
+from csa_games.fold import backup, gradient, legal_rows, mean_of, reach, rows_of
 from solvers import cfr, driver
 from solvers.regret import VARIANTS, Variant, constant
 
@@ -34,12 +34,11 @@ def exploitability(form, policy):
     """Return half of the NashConv of `policy`, on the device: `solvers.gap` is numpy's."""
     total = 0.0
     for player, treeplex in enumerate(form.treeplex):
-        legal = legal_mask(treeplex)
-        payoff = gradient(form, player, reach(form.treeplex[1 - player], policy[1 - player]))
-        maximum = lambda q, at, legal=legal: jnp.where(legal[at], q, -jnp.inf).max(axis=-1)
-        best, mean = (
-            backup(treeplex, payoff, rule)[1] for rule in (maximum, mean_of(policy[player]))
-        )
+        legal = legal_rows(treeplex)
+        own, other = (rows_of(form.treeplex[p], policy[p]) for p in (player, 1 - player))
+        payoff = gradient(form, player, reach(form.treeplex[1 - player], other))
+        maximum = lambda q, k, legal=legal: jnp.where(legal[k], q, -jnp.inf).max(axis=-2)
+        best, mean = (backup(treeplex, payoff, rule)[1] for rule in (maximum, mean_of(own)))
         total += best - mean
     return total / 2
 

@@ -19,6 +19,7 @@ from brute_dialogue import (
     two_turns,
 )
 from hypothesis import given, settings
+from tabled import places
 
 from csa_games.dialogue import (
     BYTES_PER_LEAF,
@@ -54,12 +55,10 @@ def variant(name: str) -> tuple[Game, list[Conversation]]:
 
 def last_choices(game: Game, player: int) -> list[tuple[str, str] | None]:
     """Return each leaf's last (infoset, action) of a player."""
-    width = game.form.treeplex[player].width
     labels, actions = game.names.infosets[player], game.names.actions[player]
-    return [
-        None if s == 0 else (labels[(s - 1) // width], actions[(s - 1) // width][(s - 1) % width])
-        for s in game.form.leaves.sequence[player].tolist()
-    ]
+    place = places(game.form.treeplex[player])
+    choices = (place.get(s) for s in game.form.leaves.sequence[player].tolist())
+    return [None if at is None else (labels[at[0]], actions[at[0]][at[1]]) for at in choices]
 
 
 Row = tuple[float, ...]

@@ -17,6 +17,7 @@ from brute_dialogue import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tabled import places
 
 from csa_games.build import build
 from csa_games.dialogue import COMPONENTS, ENDINGS, dialogue_game
@@ -205,9 +206,9 @@ def test_random_scenarios_under_random_play(shape, play):
 def answers(game: Game) -> tuple[np.ndarray, np.ndarray]:
     """Return how many answers the assistant has given at each of its infosets, and each leaf."""
     before = np.array([label.count("/") for label in game.names.infosets[ASSISTANT]])
-    width = game.form.treeplex[ASSISTANT].width
-    sequence = np.asarray(game.form.leaves.sequence[ASSISTANT])
-    return before, np.where(sequence == 0, 0, before[(sequence - 1) // width] + 1)
+    place = places(game.form.treeplex[ASSISTANT])
+    last = (place.get(s) for s in game.form.leaves.sequence[ASSISTANT].tolist())
+    return before, np.array([0 if at is None else before[at[0]] + 1 for at in last])
 
 
 @settings(max_examples=25, deadline=None)

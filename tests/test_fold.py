@@ -7,9 +7,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_games import KUHN, LEDUC, arrays_of, game
 from random_games import roots
+from tabled import flat, gradient_of, payoff_of, plan_of, values_of
 
 from csa_games.build import build
-from csa_games.fold import backup, expectation, gradient, legal_mask, mean_of, reach, uniform
+from csa_games.fold import (
+    backup,
+    expectation,
+    gradient,
+    legal_mask,
+    legal_rows,
+    mean_of,
+    reach,
+    rows_of,
+    table_of,
+    uniform,
+)
 from csa_games.rules import Chance, Decision, Terminal
 
 seeds = st.integers(0, 2**20)
@@ -63,10 +75,9 @@ def counterfactual_by_walk(root, player, policy):
 def test_reach_is_the_product_of_own_choices(root, seed):
     ours, policy = build(root, "random"), random_policy(root, seed)
     for player, rows in enumerate(arrays_of(ours, policy)):
-        plan = reach(ours.form.treeplex[player], rows)
-        assert plan[0] == 1
+        treeplex = ours.form.treeplex[player]
+        weights = table_of(treeplex, reach(treeplex, rows_of(treeplex, rows)))
         by_walk = own_reach_by_walk(root, player, policy)
-        weights = plan[1:].reshape(rows.shape)
         for i, label in enumerate(ours.names.infosets[player]):
             for k in range(len(ours.names.actions[player][i])):
                 assert np.isclose(weights[i, k], by_walk[label, k], rtol=1e-12, atol=0)
@@ -77,9 +88,8 @@ def test_reach_is_the_product_of_own_choices(root, seed):
 def test_backup_of_means_is_counterfactual_values(root, seed):
     ours, policy = build(root, "random"), random_policy(root, seed)
     rows = arrays_of(ours, policy)
-    for player, treeplex in enumerate(ours.form.treeplex):
-        plan = reach(ours.form.treeplex[1 - player], rows[1 - player])
-        q, root_value = backup(treeplex, gradient(ours.form, player, plan), mean_of(rows[player]))
+    for player in (0, 1):
+        q, root_value = values_of(ours.form, player, rows[player], rows[1 - player])
         by_walk = counterfactual_by_walk(root, player, policy)
         for i, label in enumerate(ours.names.infosets[player]):
             for k in range(len(ours.names.actions[player][i])):
@@ -91,9 +101,9 @@ def test_backup_of_means_is_counterfactual_values(root, seed):
 @given(roots(), seeds)
 def test_plan_times_gradient_is_the_value(root, seed):
     ours, policy = build(root, "random"), random_policy(root, seed)
-    plans = [reach(t, p) for t, p in zip(ours.form.treeplex, arrays_of(ours, policy), strict=True)]
-    for player in (0, 1):
-        worth = plans[player] @ gradient(ours.form, player, plans[1 - player])
+    rows = arrays_of(ours, policy)
+    for player, treeplex in enumerate(ours.form.treeplex):
+        worth = plan_of(treeplex, rows[player]) @ gradient_of(ours.form, player, rows[1 - player])
         assert np.isclose(worth, float(value(root, policy)[player]), rtol=1e-12, atol=1e-12)
 
 
@@ -102,10 +112,11 @@ def test_plan_times_gradient_is_the_value(root, seed):
 def test_leaf_probabilities_sum_to_1(root, seed):
     ours = build(root, "random")
     rows = arrays_of(ours, random_policy(root, seed))
-    plans = [reach(t, p) for t, p in zip(ours.form.treeplex, rows, strict=True)]
+    plans = [reach(t, rows_of(t, p)) for t, p in zip(ours.form.treeplex, rows, strict=True)]
     ones = np.ones_like(ours.form.leaves.chance)
     for player in (0, 1):
-        total = plans[player] @ expectation(ours.form, player, ones, plans[1 - player])
+        number = expectation(ours.form, player, ones, plans[1 - player])
+        total = flat(1.0, plans[player]) @ flat(*number)
         assert np.isclose(total, 1, rtol=0, atol=1e-12)
 
 
@@ -115,10 +126,9 @@ def test_backup_of_maxima_is_the_best_response_value(root, seed):
     ours, policy = build(root, "random"), random_policy(root, seed)
     rows = arrays_of(ours, policy)
     for player, treeplex in enumerate(ours.form.treeplex):
-        legal = legal_mask(treeplex)
-        plan = reach(ours.form.treeplex[1 - player], rows[1 - player])
-        maximum = lambda q, at, legal=legal: np.where(legal[at], q, -np.inf).max(axis=-1)
-        _, best = backup(treeplex, gradient(ours.form, player, plan), maximum)
+        legal = legal_rows(treeplex)
+        maximum = lambda q, k, legal=legal: np.where(legal[k], q, -np.inf).max(axis=-2)
+        _, best = backup(treeplex, payoff_of(ours.form, player, rows[1 - player]), maximum)
         expected = float(best_response_value(root, player, policy))
         assert np.isclose(best, expected, rtol=1e-12, atol=1e-12)
 
@@ -146,20 +156,20 @@ def test_numpy_and_jax_agree():
         def values(form, mine, theirs, player=player, treeplex=treeplex, other=other):
             return backup(treeplex, gradient(form, player, reach(other, theirs)), mean_of(mine))
 
-        arguments = ours.form, uniform(treeplex), uniform(other)
-        expected, root_value = values(*arguments)
+        mine, theirs = (rows_of(t, uniform(t)) for t in (treeplex, other))
+        expected, root_value = values(ours.form, mine, theirs)
         with jax.enable_x64(True):
-            q, on_device = jax.jit(values)(*jax.device_put(arguments))
-            assert q.dtype == np.float64
-        np.testing.assert_allclose(q, expected, rtol=1e-12, atol=1e-14)
+            q, on_device = jax.jit(values)(*jax.device_put((ours.form, mine, theirs)))
+            assert {part.dtype for part in q} == {np.dtype(np.float64)}
+        for part, same in zip(q, expected, strict=True):
+            np.testing.assert_allclose(part, same, rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(on_device, root_value, rtol=1e-12)
 
 
 def test_float32_stays_float32():
     form = game(KUHN).form
     narrow = jax.tree.map(lambda x: x.astype(np.float32) if x.dtype == np.float64 else x, form)
-    policy = uniform(form.treeplex[1]).astype(np.float32)
-    payoff = gradient(narrow, 0, reach(form.treeplex[1], policy))
-    assert payoff.dtype == np.float32
-    q, _ = backup(form.treeplex[0], payoff, mean_of(uniform(form.treeplex[0]).astype(np.float32)))
-    assert q.dtype == np.float32
+    own, other = (rows_of(t, uniform(t).astype(np.float32)) for t in form.treeplex)
+    payoff = gradient(narrow, 0, reach(form.treeplex[1], other))
+    q, _ = backup(form.treeplex[0], payoff, mean_of(own))
+    assert {part.dtype for part in (payoff[0], *payoff[1], *q)} == {np.dtype(np.float32)}

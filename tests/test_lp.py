@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_games import BATTLESHIP_2, GOOFSPIEL_3, KUHN, LEDUC, LIARS_DICE_3, game
 from random_games import Stage, roots, unfold
+from tabled import plan_of
 from transform import with_payoffs
 
 from csa_games.build import build
 from csa_games.errors import InputError
-from csa_games.fold import reach, uniform
+from csa_games.fold import reach, rows_of, table_of, uniform
 from csa_games.rules import Decision, Terminal
 from solvers import lp
 from solvers.sequence import behavioural, payoff_matrix, payoff_scale
@@ -126,20 +127,21 @@ def test_plans_are_what_the_constraints_describe(root, seed):
     for treeplex in build(root, "random").form.treeplex:
         rows = rng.uniform(0.1, 1, uniform(treeplex).shape) * (uniform(treeplex) > 0)
         policy = rows / rows.sum(axis=-1, keepdims=True)
-        plan = reach(treeplex, policy)
+        plan = plan_of(treeplex, policy)
         matrix = lp.constraints(treeplex)
         expected = np.zeros(1 + treeplex.infosets)
         expected[0] = 1
         np.testing.assert_allclose(matrix @ plan, expected, rtol=0, atol=1e-12)
         assert (abs(matrix).sum(axis=0) > 0).all()
-        np.testing.assert_allclose(behavioural(treeplex, plan), policy, rtol=1e-12)
+        back = behavioural(treeplex, reach(treeplex, rows_of(treeplex, policy)))
+        np.testing.assert_allclose(table_of(treeplex, back), policy, rtol=1e-12)
 
 
 def test_an_empty_plan_is_uniform():
     treeplex = game(LEDUC).form.treeplex[0]
-    np.testing.assert_array_equal(
-        behavioural(treeplex, np.zeros(treeplex.sequences)), uniform(treeplex)
-    )
+    nothing = rows_of(treeplex, np.zeros((treeplex.infosets, treeplex.width)))
+    policy = behavioural(treeplex, nothing)
+    np.testing.assert_array_equal(table_of(treeplex, policy), uniform(treeplex))
 
 
 def test_payoff_matrices_merge_leaves_by_sequence_pair():
@@ -148,7 +150,7 @@ def test_payoff_matrices_merge_leaves_by_sequence_pair():
     assert payoff_scale(game(LEDUC).form) == pytest.approx(13 * Fraction(1, 120), rel=1e-14)
     assert payoff_scale(game(BATTLESHIP_2).form) == 2
     ours = game(KUHN)
-    plans = [reach(t, uniform(t)) for t in ours.form.treeplex]
+    plans = [plan_of(t, uniform(t)) for t in ours.form.treeplex]
     for player, worth in ((0, 1 / 8), (1, -1 / 8)):
         value = plans[0] @ payoff_matrix(ours.form, player) @ plans[1]
         assert value == pytest.approx(worth, abs=1e-15)

@@ -12,11 +12,12 @@ from itertools import permutations
 import numpy as np
 import pytest
 from scipy.optimize import brentq
+from tabled import values_of
 
 import solvers
 from csa_games.dialogue import dialogue_game
 from csa_games.evaluate import action_values, posterior
-from csa_games.fold import backup, gradient, reach, uniform
+from csa_games.fold import uniform
 from csa_games.game import ASSISTANT, USER, Game
 from csa_games.override import override, with_prior
 from csa_games.scenario import Scenario, builtin_scenarios, read_scenario
@@ -155,13 +156,8 @@ def test_explaining_beats_refusing_whatever_the_belief(signal):
 
 def best_responses(game: Game) -> dict[str, str]:
     """Return the assistant's best response to users who have no choice, by information set."""
-    treeplex = game.form.treeplex
-    plan = reach(treeplex[USER], uniform(treeplex[USER]))
-    worth, _ = backup(
-        treeplex[ASSISTANT],
-        gradient(game.form, ASSISTANT, plan),
-        lambda values, _: values.max(axis=-1),
-    )
+    user, assistant = map(uniform, game.form.treeplex)
+    worth, _ = values_of(game.form, ASSISTANT, assistant, user)  # of one turn: as good as any
     return {
         infoset: actions[int(row.argmax())]
         for infoset, actions, row in zip(

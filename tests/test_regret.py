@@ -13,33 +13,32 @@ from solvers.regret import VARIANTS, Variant, at, constant, discount, regret_mat
 LEGAL = np.array([[True, True, True], [True, True, False]])
 
 
+def matched(regret, legal, dead_zone=0.0):
+    """Return the policy [I, A] of regrets [I, A]; rows have actions first."""
+    return regret_matching(regret.T, legal.T, dead_zone).T
+
+
 def test_in_proportion_to_positive_regrets():
     regret = np.array([[3.0, -2.0, 1.0], [0.5, 0.5, 0.0]])
-    np.testing.assert_array_equal(
-        regret_matching(regret, LEGAL), [[0.75, 0, 0.25], [0.5, 0.5, 0.0]]
-    )
+    np.testing.assert_array_equal(matched(regret, LEGAL), [[0.75, 0, 0.25], [0.5, 0.5, 0.0]])
 
 
 def test_uniform_over_legal_actions_without_positive_regrets():
     regret = np.array([[-3.0, -2.0, 0.0], [0.0, 0.0, 0.0]])
-    np.testing.assert_array_equal(
-        regret_matching(regret, LEGAL), [[1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0.0]]
-    )
+    np.testing.assert_array_equal(matched(regret, LEGAL), [[1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0.0]])
 
 
 def test_illegal_actions_are_never_played():
     regret = np.array([[0.0, 0.0, 1.0], [1.0, 3.0, 100.0]])
-    np.testing.assert_array_equal(regret_matching(regret, LEGAL)[1], [0.25, 0.75, 0])
+    np.testing.assert_array_equal(matched(regret, LEGAL)[1], [0.25, 0.75, 0])
 
 
 def test_the_dead_zone_counts_noise_as_zero():
     noise = np.array([[1e-17, 0.0, 3e-17], [1e-17, 1.0, 0.0]])
-    np.testing.assert_array_equal(
-        regret_matching(noise, LEGAL, 1e-12), [[1 / 3, 1 / 3, 1 / 3], [0, 1, 0]]
-    )
-    np.testing.assert_array_equal(regret_matching(noise, LEGAL, 0.0)[0], [0.25, 0, 0.75])
+    np.testing.assert_array_equal(matched(noise, LEGAL, 1e-12), [[1 / 3, 1 / 3, 1 / 3], [0, 1, 0]])
+    np.testing.assert_array_equal(matched(noise, LEGAL, 0.0)[0], [0.25, 0, 0.75])
     edge = np.array([[1.0, 2.0, 0.0], [0.0, 0.0, 0.0]])  # an entry on the edge counts as zero
-    np.testing.assert_array_equal(regret_matching(edge, LEGAL, 1.0)[0], [0, 1, 0])
+    np.testing.assert_array_equal(matched(edge, LEGAL, 1.0)[0], [0, 1, 0])
 
 
 @settings(deadline=None, max_examples=100)
@@ -50,7 +49,7 @@ def test_the_dead_zone_counts_noise_as_zero():
 )
 def test_rows_are_policies(regret, legal, dead_zone):
     legal[:, 0] = True
-    policy = regret_matching(regret, legal, dead_zone)
+    policy = matched(regret, legal, dead_zone)
     assert (policy >= 0).all()
     assert (policy[~legal] == 0).all()
     np.testing.assert_allclose(policy.sum(axis=-1), 1, rtol=0, atol=1e-12)
@@ -59,9 +58,9 @@ def test_rows_are_policies(regret, legal, dead_zone):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_dtype_is_kept(dtype):
     regret = np.array([[1.0, 0.0, 2.0], [0.0, 0.0, 0.0]], dtype)
-    assert regret_matching(regret, LEGAL, 1e-8).dtype == dtype
+    assert matched(regret, LEGAL, 1e-8).dtype == dtype
     with jax.enable_x64(True):
-        assert regret_matching(jnp.asarray(regret), jnp.asarray(LEGAL), 1e-8).dtype == dtype
+        assert matched(jnp.asarray(regret), jnp.asarray(LEGAL), 1e-8).dtype == dtype
 
 
 def factors(variant, t, horizon=1000.0):
