@@ -254,9 +254,9 @@ def _block_size(level: Level | Grid) -> int:
 
 def _joined(form: SequenceForm, rows: tuple[Array, ...]) -> Array:
     """Return `rows` as one vector, the 1 of the empty sequence in front."""
-    chance = form.leaves.chance
-    xp = namespace(chance)
-    return xp.concat([xp.ones(1, dtype=chance.dtype), *(part.reshape(-1) for part in rows)])
+    first = rows[0] if rows else form.leaves.chance
+    xp = namespace(first)
+    return xp.concat([xp.ones(1, dtype=first.dtype), *(part.reshape(-1) for part in rows)])
 
 
 def _sums(

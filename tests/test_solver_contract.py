@@ -96,8 +96,9 @@ def test_states_keep_structure_and_dtypes(name, dtype):
         after = jax.eval_shape(step, state)
         kinds = lambda s: jax.tree.map(lambda x: (x.shape, x.dtype), s)
         assert kinds(state) == kinds(after)
-        assert {part.dtype for part in (*after.regret, *after.policy)} == {np.dtype(dtype)}
-        assert {part.dtype for part in after.plan_sum} == {np.dtype(np.float64)}
+        narrow, wide = (after.regret, after.policy), after.plan_sum
+        assert {part.dtype for part in jax.tree.leaves(narrow)} == {np.dtype(dtype)}
+        assert {part.dtype for part in jax.tree.leaves(wide)} == {np.dtype(np.float64)}
 
 
 def test_float32_is_close_to_float64():

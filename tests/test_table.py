@@ -15,6 +15,7 @@ import solvers
 from csa_games.build import build
 from csa_games.dialogue import dialogue_game
 from csa_games.errors import InputError
+from csa_games.evaluate import value_and_gap
 from csa_games.game import ASSISTANT, USER
 from csa_games.guard.keys import coarse_key, state_key, turns_of
 from csa_games.rules import Terminal
@@ -24,7 +25,6 @@ from csa_games.table import (
     LEAST_OWN_REACH,
     LEAST_SHARE,
     _attainable,
-    _value_and_gap,
     tabulate,
 )
 
@@ -105,7 +105,7 @@ def test_on_the_ladder_a_row_that_only_deviating_users_reach_would_feed_attacker
     policy = np.asarray(solution.policy[ASSISTANT]).copy()
     clear = rows.coarse.probabilities[row_of(rows.coarse, "~signal=clear")]
     policy[row_of(rows.exact, "veiled:clear")] = clear
-    value, gap = _value_and_gap(game, (np.asarray(solution.policy[USER]), policy))
+    value, gap = value_and_gap(game.form, (np.asarray(solution.policy[USER]), policy))
     # By hand, what a malicious user (prior .04) leaves the assistant: satisfaction less twice the
     # risk, over P(clear | plain) = .057 or P(clear | veiled) = .9.
     payoff = game.scenario.payoff
