@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from math import comb
 from typing import Any
 
+import numpy as np
+
+from csa_games.dialogue import tables
 from csa_games.scenario import Scenario, scenario_from
 
 OPENSPIEL = {
@@ -205,6 +208,36 @@ def dialogue_of(shape: Shape, name: str = "dialogue") -> Scenario:
         },
     }
     return scenario_from(content, name)
+
+
+def payoff_range(scenario: Scenario) -> float:
+    """Return the assistant's largest payoff less its smallest, over all complete histories.
+
+    From the last turn back, by what each turn is worth on its own: for scenarios without
+    impossible histories, such as `dialogue_of` makes.
+    """
+    table, weights = tables(scenario), scenario.weights
+    worth = (
+        weights.alpha.value * table.satisfaction
+        - weights.beta.value * table.risk
+        - weights.gamma.value * table.cost
+    )
+    talks = [ask.ends is None for ask in scenario.asks]
+    closes = np.array([response.ends for response in scenario.responses])
+    ends = []
+    for i in range(len(scenario.intents)):
+        low = high = 0.0
+        for t in reversed(range(scenario.turns)):
+            now = worth[t, i][talks]
+            last = t + 1 == scenario.turns
+            away = -weights.psi.value * float(table.displacement[t, i])
+            after_low = now + np.where(closes | last, 0, low)
+            after_high = now + np.where(closes | last, 0, high)
+            discount = scenario.discount.value if t else 1.0
+            low = discount * min(0.0, away, float(after_low.min()))
+            high = discount * max(0.0, away, float(after_high.max()))
+        ends.append((low, high))
+    return max(high for _, high in ends) - min(low for low, _ in ends)
 
 
 def _assumed(value: float) -> dict[str, Any]:
