@@ -1,6 +1,6 @@
 """What solving many priors of one dialogue at once costs, against solving one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -31,12 +31,6 @@ def batch(job: Job, note: Note) -> None:
     note({"setup_seconds": perf_counter() - start, "batch": BATCH})
     dead_zone = default_dead_zone(forms[0])
 
-    def differs(*leaves: Any) -> bool:
-        return any(not np.array_equal(leaves[0], leaf) for leaf in leaves)
-
-    def stacked(*leaves: Any) -> Any:
-        return np.stack(leaves) if differs(*leaves) else leaves[0]
-
     def run(form: Any, state: Any, steps: int) -> Any:
         return cfr.run(
             form, VARIANTS[METHODS[job.engine]], state, steps, horizon=1e6, dead_zone=dead_zone
@@ -58,11 +52,26 @@ def batch(job: Job, note: Note) -> None:
         one = jax.device_put(forms[0])
         alone = cfr.init(one)
         note({"one_ms": milliseconds(run, one, alone)})
-        axes = jax.tree.map(lambda *leaves: 0 if differs(*leaves) else None, *forms)
-        many = jax.device_put(jax.tree.map(stacked, *forms))
+        many, axes = stacked(forms)
         together = jax.tree.map(lambda leaf: np.stack([leaf] * BATCH), jax.device_get(alone))
         each = jax.jit(jax.vmap(run, in_axes=(axes, 0, None)))
-        note({"batch_ms": milliseconds(each, many, jax.device_put(together))})
+        note({"batch_ms": milliseconds(each, jax.device_put(many), jax.device_put(together))})
+
+
+def stacked(forms: Sequence[Any]) -> tuple[Any, Any]:
+    """Return games of the same shape as one, and along which axis `vmap` maps each of its numbers.
+
+    Only what differs between the games is stacked; the axis of the rest is None.
+    """
+    import jax
+
+    def axis(*leaves: Any) -> int | None:
+        return 0 if any(not np.array_equal(leaves[0], leaf) for leaf in leaves) else None
+
+    def stack(*leaves: Any) -> Any:
+        return leaves[0] if axis(*leaves) is None else np.stack(leaves)
+
+    return jax.tree.map(stack, *forms), jax.tree.map(axis, *forms)
 
 
 def prior_sweep(track: Track, count: int) -> Iterator[Any]:

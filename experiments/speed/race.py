@@ -5,6 +5,7 @@ Whatever goes wrong becomes a record that says so: an engine that fails never di
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -55,7 +56,7 @@ def race(jobs: Iterable[Job], say: Callable[[str], object] = lambda _: None) -> 
     Processes that outlive their job's limit or grow past `most_bytes` are stopped.
     """
     with tempfile.TemporaryDirectory() as folder:
-        files = cache(lambda name: _written(name, Path(folder)))
+        files = cache(lambda name: write_dialogue(name, Path(folder)))
         for job in jobs:
             say(f"{job.kind}: {job.game}, {job.engine}")
             record: Record = {"engine": job.engine, "game": job.game, "kind": job.kind}
@@ -98,8 +99,7 @@ def run(job: Job, folder: Path) -> Record:
             status = _watch(process, job.limit, most_bytes())
     found: Record = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     if status == "failed":
-        text = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        status = f"failed: {text[-1][:200] if text else 'no message'}"
+        status = f"failed: {_complaint(log.read_text(encoding='utf-8', errors='replace'))}"
     wall = monotonic() - begin
     others = max(0.0, _busy_seconds() - busy - (_own_seconds() - own)) / wall
     return found | {"status": status, "wall_seconds": wall, "others": others}
@@ -141,7 +141,7 @@ def _impossible(job: Job) -> str | None:
     return None
 
 
-def _written(name: str, folder: Path) -> Path:
+def write_dialogue(name: str, folder: Path) -> Path:
     """Return an `.efg` file of a dialogue; its infosets are called by number, to be read fast."""
     game = dialogue_game(dialogue(name))
     path = folder / f"{name}.efg"
@@ -162,6 +162,13 @@ def _numbered(root: Node) -> Node:
         return node
 
     return renamed(root)
+
+
+def _complaint(text: str) -> str:
+    """Return the line that says what went wrong in what a process printed before it failed."""
+    errors = re.findall(r"^[\w.]*(?:Error|Exception)\b.*", text, re.MULTILINE)
+    lines = errors or text.strip().splitlines() or ["no message"]
+    return str(lines[-1]).strip()[:200]
 
 
 @contextmanager

@@ -139,7 +139,7 @@ def bar_table(results: Results) -> Table:
 def speed_table(results: Results) -> Table:
     """Return milliseconds per iteration: games by engines, with what others published."""
     engines = [name for name in RACED if any(r["engine"] == name for r in _speed(results))]
-    games = list(dict.fromkeys(r["game"] for r in _speed(results)))
+    games = _games(_speed(results))
     rows: list[Sequence[str]] = []
     for game in games:
         cells = [_cell(results, game, engine) for engine in engines]
@@ -153,12 +153,11 @@ def extrapolated(results: Results, game: str, engine: str) -> float | None:
 
     Taken from the largest dialogue it was timed on; None for other games, or where there is none.
     """
-    held = [r for r in _speed(results) if r["engine"] == engine and r["game"] in DIALOGUES]
-    timed_ones = [r for r in held if "ms" in r]
-    if game not in DIALOGUES or not timed_ones:
+    held = [r for name in DIALOGUES for r in timed(results, name, (engine,))]
+    if game not in DIALOGUES or not held:
         return None
-    histories = {name: results["games"][name]["histories"] for name in results["games"]}
-    largest = max(timed_ones, key=lambda r: histories[r["game"]])
+    histories = {name: results["games"][name]["histories"] for name in (game, *_games(held))}
+    largest = max(held, key=lambda r: histories[r["game"]])
     return float(largest["ms"] / histories[largest["game"]] * histories[game])
 
 
@@ -192,8 +191,7 @@ def details_table(results: Results) -> Table:
 
 def gap_games(results: Results) -> list[str]:
     """Return the games on which the gap was followed."""
-    found = (r["game"] for r in results["records"] if r["kind"] == "gap" and r.get("history"))
-    return list(dict.fromkeys(found))
+    return _games(r for r in results["records"] if r["kind"] == "gap" and r.get("history"))
 
 
 def gap_table(results: Results) -> Table:
@@ -288,7 +286,7 @@ def roofline_table(results: Results) -> Table:
 @drawn_plainly
 def speed_picture(results: Results) -> str:
     """Return a picture of milliseconds per iteration, a row for each game, on a log axis."""
-    games = list(dict.fromkeys(r["game"] for r in _speed(results) if "ms" in r))
+    games = _games(r for r in _speed(results) if "ms" in r)
     figure = Figure(figsize=(8.6, 1.5 + 0.34 * max(1, len(games))))
     axes = figure.add_axes((0.17, 0.14, 0.5, 0.82))
     axes.set_xscale("log")
@@ -347,6 +345,10 @@ def gap_picture(results: Results, game: str) -> str:
 
 def _speed(results: Results) -> list[Record]:
     return [r for r in results["records"] if r["kind"] == "speed"]
+
+
+def _games(records: Iterable[Record]) -> list[str]:
+    return list(dict.fromkeys(r["game"] for r in records))
 
 
 def _cell(results: Results, game: str, engine: str) -> str:
