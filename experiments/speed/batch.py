@@ -76,9 +76,8 @@ def stacked(forms: Sequence[Any]) -> tuple[Any, Any]:
 
 def prior_sweep(track: Track, count: int) -> Iterator[Any]:
     """Yield the games of a dialogue with its malicious users `count` times as many as the last."""
-    from csa_games.dialogue import dialogue_game
     from csa_games.override import override
-    from experiments.speed.games import INTENTS, dialogue
+    from experiments.speed.games import INTENTS, build, dialogue
 
     assert track.dialogue is not None
     scenario = dialogue(track.dialogue)
@@ -87,6 +86,4 @@ def prior_sweep(track: Track, count: int) -> Iterator[Any]:
         others = {name: prior for name, (prior, _, _) in INTENTS.items() if name != "malicious"}
         scale = (1 - share) / sum(others.values())
         priors = {name: prior * scale for name, prior in others.items()} | {"malicious": share}
-        yield dialogue_game(
-            override(scenario, {f"intents.{name}.prior": p for name, p in priors.items()})
-        )
+        yield build(override(scenario, {f"intents.{name}.prior": p for name, p in priors.items()}))

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from csa_games.dialogue import tables
+from csa_games.dialogue import dialogue_game, tables
+from csa_games.game import Game
 from csa_games.scenario import Scenario, scenario_from
 
 OPENSPIEL = {
@@ -72,6 +73,11 @@ INTENTS = {
 def dialogue(name: str) -> Scenario:
     """Return the dialogue scenario called `name` in `DIALOGUES`; KeyError if there is none."""
     return dialogue_of(DIALOGUES[name], name)
+
+
+def build(scenario: Scenario) -> Game:
+    """Return the game of a dialogue in the layout that this library solves it in."""
+    return dialogue_game(scenario)
 
 
 def dialogue_of(shape: Shape, name: str = "dialogue") -> Scenario:

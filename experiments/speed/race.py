@@ -17,10 +17,10 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from csa_games.dialogue import dialogue_game, sizes
+from csa_games.dialogue import sizes
 from csa_games.interop.efg_write import write_efg
 from csa_games.rules import Chance, Decision, Node
-from experiments.speed.games import DIALOGUES, OPENSPIEL, dialogue
+from experiments.speed.games import DIALOGUES, OPENSPIEL, build, dialogue
 from experiments.speed.job import Job
 from experiments.speed.racers import ENGINES, PEERS, Track
 
@@ -143,7 +143,7 @@ def _impossible(job: Job) -> str | None:
 
 def write_dialogue(name: str, folder: Path) -> Path:
     """Return an `.efg` file of a dialogue; its infosets are called by number, to be read fast."""
-    game = dialogue_game(dialogue(name))
+    game = build(dialogue(name))
     path = folder / f"{name}.efg"
     write_efg(replace(game, root=lambda: _numbered(game.root())), path, most_nodes=None)
     return path

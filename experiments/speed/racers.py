@@ -63,11 +63,10 @@ def _pyspiel_game(track: Track) -> Any:
 def our_game(track: Track) -> Any:
     """Return the game of `track` as this library builds it."""
     import csa_games
-    from csa_games.dialogue import dialogue_game
-    from experiments.speed.games import dialogue
+    from experiments.speed.games import build, dialogue
 
     if track.dialogue is not None:
-        return dialogue_game(dialogue(track.dialogue))
+        return build(dialogue(track.dialogue))
     return csa_games.load(f"openspiel:{track.openspiel}")
 
 

@@ -287,17 +287,17 @@ def roofline_table(results: Results) -> Table:
 def speed_picture(results: Results) -> str:
     """Return a picture of milliseconds per iteration, a row for each game, on a log axis."""
     games = _games(r for r in _speed(results) if "ms" in r)
-    figure = Figure(figsize=(8.6, 1.5 + 0.34 * max(1, len(games))))
-    axes = figure.add_axes((0.17, 0.14, 0.5, 0.82))
+    figure = Figure(figsize=(9.4, 1.5 + 0.34 * max(1, len(games))))
+    axes = figure.add_axes((0.15, 0.14, 0.5, 0.82))
     axes.set_xscale("log")
-    for k, engine in enumerate(RACED):
+    for engine in RACED:
         points = [
             (r["ms"], games.index(r["game"]))
             for r in _speed(results)
             if r["engine"] == engine and "ms" in r
         ]
         if points:
-            _dots(axes, points, k, engine)
+            _dots(axes, points, engine)
         guessed = [
             (ms, games.index(game))
             for game in games
@@ -306,7 +306,7 @@ def speed_picture(results: Results) -> str:
             and (ms := extrapolated(results, game, engine)) is not None
         ]
         if guessed:
-            _dots(axes, guessed, k, f"{engine}, extrapolated", hollow=True)
+            _dots(axes, guessed, engine, hollow=True)
     for k, row in enumerate(PUBLISHED):
         points = [(ms, games.index(game)) for game, ms in row.ms.items() if game in games]
         if points:
@@ -329,10 +329,10 @@ def gap_picture(results: Results, game: str) -> str:
     axes.set_xscale("log")
     axes.set_yscale("log")
     records = [r for r in results["records"] if r["kind"] == "gap" and r["game"] == game]
-    for k, r in enumerate(r for r in records if r.get("history")):
+    for r in (r for r in records if r.get("history")):
         points = [(seconds, value) for _, seconds, value in r["history"] if value > 0]
         x, y = zip(*points, strict=True)
-        axes.plot(x, y, label=r["engine"], markersize=3, linewidth=1.2, **_look(k))
+        axes.plot(x, y, label=r["engine"], markersize=3, linewidth=1.2, **_look(r["engine"]))
     targets = {r["target"] for r in records if "target" in r}
     for target in targets:
         axes.axhline(target, color=MUTED, linewidth=1, linestyle="--", label="target")
@@ -381,17 +381,20 @@ def _csv(table: Table) -> str:
     return out.getvalue()
 
 
-def _look(k: int) -> dict[str, Any]:
-    """Return the k-th look of a line or a dot, without the yellow that does not show on white."""
-    dark = [colour for colour in COLOURS if colour != "#F0E442"]
-    return {"color": dark[k % len(dark)], "marker": MARKERS[k % len(MARKERS)]}
+def _look(engine: str) -> dict[str, Any]:
+    """Return the look of an engine's lines and dots, without the yellow that white swallows."""
+    k = list(dict.fromkeys((*RACED, *ENGINES))).index(engine)
+    colours = [colour for colour in COLOURS if colour != "#F0E442"] + [INK]
+    n = len(colours)
+    return {"color": colours[k % n], "marker": MARKERS[(k + k // n) % len(MARKERS)]}
 
 
 def _dots(
-    axes: Axes, points: Sequence[tuple[float, int]], k: int, label: str, hollow: bool = False
+    axes: Axes, points: Sequence[tuple[float, int]], engine: str, hollow: bool = False
 ) -> None:
     x, y = zip(*points, strict=True)
-    look = _look(k) | ({"markerfacecolor": "none"} if hollow else {})
+    look = _look(engine) | ({"markerfacecolor": "none"} if hollow else {})
+    label = f"{engine}, extrapolated" if hollow else engine
     axes.plot(x, y, linestyle="", markersize=5.5, label=label, **look)
 
 

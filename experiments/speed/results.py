@@ -18,8 +18,9 @@ from experiments.speed.report import RACED, files
 GAMES = (*OPENSPIEL, *DIALOGUES)
 ON_CPU = tuple(game for game in GAMES if game != "dialogue_1e10")
 FOLLOWED = ("csa", "csa-pcfr+", "openspiel", "openspiel-jax", "liteefg", "noregret", "scipy")
-SECONDS, QUICK_SECONDS = 12.0, 1.5  # the budget of a job
-LIMIT = 600.0  # seconds that a process may take, setup included
+SECONDS, QUICK_SECONDS = 8.0, 1.5  # the budget of a job
+FOLLOWED_SECONDS = 30.0
+LIMIT = 400.0  # seconds that a process may take, setup included
 
 
 def speed_jobs(
@@ -31,26 +32,26 @@ def speed_jobs(
             yield Job(engine, game, "speed", track_of(game), seconds, LIMIT, cores())
 
 
-def all_jobs(games: Sequence[str] = ON_CPU) -> Iterator[Job]:
-    """Yield the jobs of the whole experiment, those about `games`."""
+def all_jobs(games: Sequence[str] = ON_CPU) -> list[Job]:
+    """Return the jobs of the whole experiment that are about `games`, in their order."""
+    near = 2 * LEDUC_EXPLOITABILITY  # as NashConv
+    small_share = SHARE_OF_RANGE * payoff_range(dialogue(LARGEST))
 
-    def about(game: str, *rest: Any, target: float = 0.0) -> Iterator[Job]:
-        engine, kind, seconds, limit = rest
-        if game in games:
-            yield Job(engine, game, kind, track_of(game), seconds, limit, cores(), target)
+    def job(engine: str, game: str, kind: str, seconds: float, target: float, limit: float) -> Job:
+        return Job(engine, game, kind, track_of(game), seconds, limit, cores(), target)
 
-    yield from speed_jobs(games)
-    for engine in FOLLOWED:
-        yield from about("leduc", engine, "gap", 60.0, LIMIT, target=2 * LEDUC_EXPLOITABILITY)
-        yield from about("dialogue_5e5", engine, "gap", 60.0, LIMIT, target=1e-2)
-    for engine in METHODS:
-        yield from about("leduc", engine, "solve", 30.0, LIMIT, target=2 * LEDUC_EXPLOITABILITY)
-    target = SHARE_OF_RANGE * payoff_range(dialogue(LARGEST))
-    for engine in ("csa", "csa-pcfr+"):
-        yield from about(
-            LARGEST, engine, "solve", LARGEST_SECONDS, 2 * LARGEST_SECONDS, target=target
-        )
-    yield from about("dialogue_1e4", "csa", "batch", 60.0, LIMIT)
+    jobs = [
+        *speed_jobs(games),
+        *(job(name, "leduc", "gap", FOLLOWED_SECONDS, near, LIMIT) for name in FOLLOWED),
+        *(job(name, "dialogue_5e5", "gap", FOLLOWED_SECONDS, 1e-2, LIMIT) for name in FOLLOWED),
+        *(job(name, "leduc", "solve", FOLLOWED_SECONDS, near, LIMIT) for name in METHODS),
+        *(
+            job(name, LARGEST, "solve", LARGEST_SECONDS, small_share, 1.5 * LARGEST_SECONDS)
+            for name in ("csa", "csa-pcfr+")
+        ),
+        job("csa", "dialogue_1e4", "batch", 0.0, 0.0, LIMIT),
+    ]
+    return [job for job in jobs if job.game in games]
 
 
 def measured(
