@@ -2,7 +2,7 @@
 # make test   every check: format, lint, types, tests
 # make results   measure again every number that README.md states
 # make peers  install the solvers that csa bench races against, into .venv-peers
-# make bench  race all of them: python -m experiments.speed (hours on a small machine)
+# make bench  race all of them: python -m experiments.speed (one to two hours on two cores)
 # make clean  remove what the other targets made
 
 PYTHON ?= python3

@@ -17,6 +17,7 @@ from experiments.speed.report import RACED, files
 
 GAMES = (*OPENSPIEL, *DIALOGUES)
 ON_CPU = tuple(game for game in GAMES if game != "dialogue_1e10")
+FOLLOWED_LARGE = ("csa", "csa-pcfr+", "openspiel", "liteefg", "scipy")
 FOLLOWED = ("csa", "csa-pcfr+", "openspiel", "openspiel-jax", "liteefg", "noregret", "scipy")
 SECONDS, QUICK_SECONDS = 8.0, 1.5  # the budget of a job
 FOLLOWED_SECONDS = 30.0
@@ -43,7 +44,10 @@ def all_jobs(games: Sequence[str] = ON_CPU) -> list[Job]:
     jobs = [
         *speed_jobs(games),
         *(job(name, "leduc", "gap", FOLLOWED_SECONDS, near, LIMIT) for name in FOLLOWED),
-        *(job(name, "dialogue_5e5", "gap", FOLLOWED_SECONDS, 1e-2, LIMIT) for name in FOLLOWED),
+        *(
+            job(name, "dialogue_5e5", "gap", FOLLOWED_SECONDS, 1e-2, LIMIT)
+            for name in FOLLOWED_LARGE
+        ),
         *(job(name, "leduc", "solve", FOLLOWED_SECONDS, near, LIMIT) for name in METHODS),
         *(
             job(name, LARGEST, "solve", LARGEST_SECONDS, small_share, 1.5 * LARGEST_SECONDS)
