@@ -1,6 +1,8 @@
 # make demo   solve a scenario, export it, verify it, let the guard decide; see the result
 # make test   every check: format, lint, types, tests
 # make results   measure again every number that README.md states
+# make peers  install the solvers that csa bench races against, into .venv-peers
+# make bench  race all of them: python -m experiments.speed (one to two hours on two cores)
 # make clean  remove what the other targets made
 
 PYTHON ?= python3
@@ -10,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 # Progress bars and wheels aside, nothing here needs the network once $(INSTALLED) exists.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: install demo test results clean
+.PHONY: install demo test results peers bench clean
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -37,5 +39,14 @@ results: $(INSTALLED)
 	$(BIN)/python -m experiments.foundation
 	$(BIN)/python -m experiments.readme
 
+# Built from the lists of exact versions alone: see experiments/speed/peers.txt.
+peers: $(INSTALLED)
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet --no-deps \
+		--constraint constraints.txt --requirement experiments/speed/peers.txt
+
+bench: $(INSTALLED)
+	$(BIN)/python -m experiments.speed
+
 clean:
-	rm -rf $(VENV) demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -69,7 +69,7 @@ def bundle(run: Path) -> Path:
 def test_every_command_of_the_design_is_there():
     assert set(LEAVES) == {
         *("games", "show", "solve", "compare", "report", "export", "verify"),
-        *("guard decide", "efg export", "efg check", "schema", "doctor"),
+        *("guard decide", "efg export", "efg check", "bench", "schema", "doctor"),
     }
 
 
@@ -124,6 +124,7 @@ def commands(run: Path, bundle: Path, folder: Path) -> dict[str, list[str]]:
         ],
         "efg export": ["efg", "export", "csa_oneshot", str(folder / "oneshot.efg")],
         "efg check": ["efg", "check", str(folder / "in.efg")],
+        "bench": ["bench", "kuhn", "--engines", "scipy", "--quick"],
         "schema": ["schema"],
         "doctor": ["doctor"],
     }

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 
+from csa_games.cli.bench import BENCH
 from csa_games.cli.check import DOCTOR, SCHEMA
 from csa_games.cli.command import (
     DONE,
@@ -39,6 +40,7 @@ COMMANDS: Commands = {
     "verify": VERIFY,
     "guard": GUARD,
     "efg": EFG,
+    "bench": BENCH,
     "schema": SCHEMA,
     "doctor": DOCTOR,
 }
