@@ -107,7 +107,7 @@ def discount(
 
 
 def regret_matching(
-    regret: Float[Array, "*K A N"], legal: Bool[Array, "*K A N"], dead_zone: Number = 0.0
+    regret: Float[Array, "*K A N"], legal: Bool[Array, "... A _"], dead_zone: Number = 0.0
 ) -> Float[Array, "*K A N"]:
     """Return the policy [..., A, N] in proportion to the regrets above `dead_zone` (payoff units).
 

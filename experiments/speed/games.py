@@ -77,7 +77,7 @@ def dialogue(name: str) -> Scenario:
 
 def build(scenario: Scenario) -> Game:
     """Return the game of a dialogue in the layout that this library solves it in."""
-    return dialogue_game(scenario)
+    return factored_game(scenario)
 
 
 def dialogue_of(shape: Shape, name: str = "dialogue") -> Scenario:
