@@ -16,6 +16,7 @@ from csa_games.fold import (
     Rows,
     Scalar,
     backup,
+    coupled,
     expectation,
     legal_mask,
     mean_of,
@@ -57,11 +58,11 @@ def value_and_gap(
 
 def _worth(form: SequenceForm, policy: tuple[Rows, Rows]) -> tuple[list[Scalar], list[Scalar]]:
     """Return, by player, the value of the policy and that of a best response to the other's."""
-    worth, best = [], []
+    worth, best, ready = [], [], coupled(form)
     for player in (0, 1):
         own, other = policy[player], policy[1 - player]
-        worth.append(sweep(form, player, own, other, own, _mean)[0])
-        best.append(sweep(form, player, own, other, own, _maximum)[0])
+        worth.append(sweep(ready, player, own, other, own, _mean)[0])
+        best.append(sweep(ready, player, own, other, own, _maximum)[0])
     return worth, best
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
 from csa_games.arrays import Array, namespace
-from csa_games.game import ASSISTANT, Grid, Level, SequenceForm, Treeplex
+from csa_games.game import ASSISTANT, CoupledForm, Grid, Level, SequenceForm, Treeplex
 from csa_games.grid import (
     ascend,
     by_block,
@@ -63,11 +63,43 @@ def gradient(form: SequenceForm, player: int, plan: Rows) -> Payoff:
 
 def expectation(form: SequenceForm, player: int, number: Float[Array, " L"], plan: Rows) -> Payoff:
     """Return `gradient` with any `number` per leaf in place of the payoff: a component, a tag."""
-    root, parts = _sums(form, player, number, seen(form, 1 - player, plan))
+    leaves = form.leaves
+    other = seen(form, 1 - player, plan)[leaves.sequence[1 - player]]
+    sums = segment_sum(leaves.gather[player], leaves.chance * number * other)
+    root, parts = _parts(form, player, sums)
     if (channel := _channel(form, player)) is None:
         return root, parts
     pairs = zip(channel.grids, parts, strict=True)
     return root, tuple(sum_intents(part, heard(grid, channel.signal)) for grid, part in pairs)
+
+
+def coupled(form: SequenceForm | CoupledForm) -> CoupledForm:
+    """Return `form` ready for `sweep`; one that is ready already is returned as it is.
+
+    Half of the work of summing leaves is the same in every iteration, and is done here.
+    """
+    if isinstance(form, CoupledForm):
+        return form
+    leaves = form.leaves
+    xp = namespace(leaves.chance)
+    other: list[tuple[Array, ...]] = []
+    weight: list[tuple[Array, ...]] = []
+    for player in (0, 1):
+        worth = leaves.chance * leaves.payoff[player]
+        worth = xp.concat([worth, xp.zeros(1, dtype=worth.dtype)])  # for what pads a bin
+        at = leaves.sequence[1 - player]
+        at = xp.concat([at, xp.zeros(1, dtype=at.dtype)])
+        bins = leaves.gather[player].bins
+        other.append(tuple(at[rows] for rows in bins))
+        weight.append(tuple(worth[rows] for rows in bins))
+    first, second = (gather.place for gather in leaves.gather)
+    return CoupledForm(
+        treeplex=form.treeplex,
+        other=(other[0], other[1]),
+        weight=(weight[0], weight[1]),
+        place=(first, second),
+        signal=form.signal,
+    )
 
 
 def seen(form: SequenceForm, player: int, plan: Rows) -> Float[Array, " S_seen"]:
@@ -77,12 +109,12 @@ def seen(form: SequenceForm, player: int, plan: Rows) -> Float[Array, " S_seen"]
     public sequence.
     """
     if (channel := _channel(form, player)) is None:
-        return _joined(form, plan)
+        return _joined(plan)
     masses = (
         from_blocks(grid, spread_intents(rows, heard(grid, channel.signal)))
         for grid, rows in zip(channel.grids, plan, strict=True)
     )
-    return _joined(form, tuple(masses))
+    return _joined(tuple(masses))
 
 
 def reach(treeplex: Treeplex, policy: Rows) -> Rows:
@@ -113,7 +145,7 @@ def backup(treeplex: Treeplex, payoff: Payoff, collapse: Collapse) -> tuple[Rows
 
 
 def sweep(
-    form: SequenceForm,
+    form: CoupledForm,
     player: int,
     policy: Rows,
     opponent: Rows,
@@ -122,12 +154,14 @@ def sweep(
 ) -> tuple[Scalar, tuple[Any, ...]]:
     """Return (value of the whole treeplex, new states) of one way down and up `player`'s levels.
 
+    `form` is what `coupled` returned.
+
     `policy` is the player's, which own reach is counted by, `opponent` the other's policy, and
     `states` has one entry per level, any pytree of arrays with the leading axis K. Each level's
     state is replaced by what `visit` makes of it and of the level's counterfactual values.
     """
     treeplex, channel = form.treeplex[player], _channel(form, player)
-    root, parts = _sums(form, player, form.leaves.payoff[player], _seen(form, 1 - player, opponent))
+    root, parts = _parts(form, player, _sums(form, player, _seen(form, 1 - player, opponent)))
     arrivals: list[Array] = []
     plan: list[Array] = []
     for k, rows in enumerate(policy):
@@ -237,7 +271,7 @@ class _Channel(NamedTuple):
     signal: Float[Array, "T B Y"]
 
 
-def _channel(form: SequenceForm, player: int) -> _Channel | None:
+def _channel(form: SequenceForm | CoupledForm, player: int) -> _Channel | None:
     """Return the channel between leaves and `player`'s sequences, None where they are the same."""
     if form.signal is None or player != ASSISTANT:
         return None
@@ -252,23 +286,30 @@ def _block_size(level: Level | Grid) -> int:
     return level.block * level.axes[2]
 
 
-def _joined(form: SequenceForm, rows: tuple[Array, ...]) -> Array:
+def _joined(rows: tuple[Array, ...]) -> Array:
     """Return `rows` as one vector, the 1 of the empty sequence in front."""
-    first = rows[0] if rows else form.leaves.chance
-    xp = namespace(first)
-    return xp.concat([xp.ones(1, dtype=first.dtype), *(part.reshape(-1) for part in rows)])
+    if not rows:
+        return np.ones(1)
+    xp = namespace(rows[0])
+    return xp.concat([xp.ones(1, dtype=rows[0].dtype), *(part.reshape(-1) for part in rows)])
 
 
-def _sums(
-    form: SequenceForm, player: int, number: Float[Array, " L"], plan: Float[Array, " S_seen"]
+def _sums(form: CoupledForm, player: int, seen: Float[Array, " S_seen"]) -> Array:
+    """Return what each of `player`'s sequences, the public ones of a grid, gets of its payoff."""
+    xp = namespace(seen)
+    pairs = zip(form.other[player], form.weight[player], strict=True)
+    sums = [(weight * seen[other]).sum(axis=-1) for other, weight in pairs]
+    return xp.concat([*sums, xp.zeros(1, dtype=seen.dtype)])[form.place[player]]
+
+
+def _parts(
+    form: SequenceForm | CoupledForm, player: int, sums: Float[Array, " S_seen"]
 ) -> tuple[Scalar, tuple[Array, ...]]:
-    """Return what `player`'s sequences, in the factored layout its public ones, get of a number.
+    """Return numbers of `player`'s sequences, or public ones, level by level.
 
     That of the empty sequence comes first, then each level's: rows, or [K, A, C, T].
     """
-    leaves, levels = form.leaves, form.treeplex[player].levels
-    weight = leaves.chance * number * plan[leaves.sequence[1 - player]]
-    sums = segment_sum(leaves.gather[player], weight)
+    levels = form.treeplex[player].levels
     channel = _channel(form, player)
     parts, start = [], 1
     for level in levels:
@@ -285,11 +326,11 @@ def _sums(
     return sums[0], tuple(parts)
 
 
-def _seen(form: SequenceForm, player: int, policy: Rows) -> Float[Array, " S_seen"]:
+def _seen(form: CoupledForm, player: int, policy: Rows) -> Float[Array, " S_seen"]:
     """Return `seen` of the plan of `policy`, without making whole arrays of a looped level."""
     treeplex = form.treeplex[player]
     if (channel := _channel(form, player)) is None:
-        return _joined(form, reach(treeplex, policy))
+        return _joined(reach(treeplex, policy))
     masses: list[Array] = []
     plan: list[Array] = []
     for k, (grid, rows) in enumerate(zip(channel.grids, policy, strict=True)):
@@ -303,7 +344,7 @@ def _seen(form: SequenceForm, player: int, policy: Rows) -> Float[Array, " S_see
         masses.append(from_blocks(grid, visit_blocks(grid, block, (), inputs)[0]))
         if k + 1 < len(policy):
             plan.append(rows * fan(grid, arrival)[:, None])
-    return _joined(form, tuple(masses))
+    return _joined(tuple(masses))
 
 
 def _visit_grid(grid: Grid, inputs: Any, state: Any, visit: Visit) -> tuple[Array, Any]:

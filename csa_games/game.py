@@ -161,6 +161,24 @@ class SequenceForm:
     signal: Float[Array, "T B Y"] | None = None
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+@no_type_check
+class CoupledForm:
+    """A sequence form with its leaves in the order in which sums read them: `fold.coupled`.
+
+    By player, for each bin of its sequences [R_b, W] (see `Segments`): `other` is where the leaves'
+    sequence of the opponent stands, `weight` chance times payoff, both padded with zeros. `place`
+    is where each sequence stands in the joined bins.
+    """
+
+    treeplex: tuple[Treeplex, Treeplex]
+    other: tuple[tuple[Int[Array, "R_b W"], ...], tuple[Int[Array, "R_b W"], ...]]
+    weight: tuple[tuple[Float[Array, "R_b W"], ...], tuple[Float[Array, "R_b W"], ...]]
+    place: tuple[Int[Array, " S_0"], Int[Array, " S_1"]]
+    signal: Float[Array, "T B Y"] | None = None
+
+
 @dataclass(frozen=True)
 class Names:
     """The labels of a game, by player: infosets [I] and the actions at each of them."""

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from csa_games.arrays import Array
-from csa_games.fold import Rows, Visit, legal_rows, rows_shape, sweep, table_of
-from csa_games.game import Policy, SequenceForm, Treeplex
+from csa_games.fold import Rows, Visit, coupled, legal_rows, rows_shape, sweep, table_of
+from csa_games.game import CoupledForm, Policy, SequenceForm, Treeplex
 from solvers.regret import Number, Variant, at, discount, regret_matching
 from solvers.sequence import behavioural
 
@@ -58,7 +58,7 @@ def _uniform(treeplex: Treeplex, dtype: jnp.dtype) -> Rows:
 
 
 def step(
-    form: SequenceForm,
+    form: SequenceForm | CoupledForm,
     variant: Variant,
     state: State,
     *,
@@ -72,17 +72,17 @@ def step(
     payoff units (see `regret_matching`). In an alternating iteration player 1 responds to the new
     policy of player 0, in a simultaneous one to that of the iteration before.
     """
-    t = state.t + 1
+    t, ready = state.t + 1, coupled(form)
     visit = _update(variant, t, horizon, dead_zone)
-    first = _half(form, 0, state, state.policy[1], visit)
+    first = _half(ready, 0, state, state.policy[1], visit)
     seen = jax.tree.map(partial(jnp.where, simultaneous), state.policy[0], first[2])
-    second = _half(form, 1, state, seen, visit)
+    second = _half(ready, 1, state, seen, visit)
     regret, plan_sum, policy = zip(first, second, strict=True)
     return State(regret, plan_sum, policy, t)
 
 
 def _half(
-    form: SequenceForm, player: int, state: State, opponent: Rows, visit: Visit
+    form: CoupledForm, player: int, state: State, opponent: Rows, visit: Visit
 ) -> tuple[Rows, Rows, Rows]:
     """Return `player`'s regrets, sums and policy after its update against `opponent`'s policy."""
     levels = tuple(zip(*(part[player] for part in state[:3]), strict=True))
@@ -138,10 +138,11 @@ def run(
 
     Everything but the shape of the game is traced: one compilation serves all variants.
     """
+    ready = coupled(form)  # outside the loop
 
     def body(_: Array, state: State) -> State:
         return step(
-            form,
+            ready,
             variant,
             state,
             horizon=horizon,

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from csa_games.arrays import Array
 from csa_games.errors import InputError
 from csa_games.evaluate import value_and_gap
-from csa_games.fold import legal_mask, rows_of, sweep, table_of
+from csa_games.fold import coupled, legal_mask, rows_of, sweep, table_of
 from csa_games.game import Game, Policy, Progress, Solution, Status
 
 ROUNDING = 1e-6  # how far a row of a policy may be off 1: float32 policies are welcome
@@ -26,7 +26,7 @@ def best_response(
     """
     rows = [rows_of(*pair) for pair in zip(game.form.treeplex, _checked(game, policy), strict=True)]
     own, other = rows[player], rows[1 - player]
-    value, best = sweep(game.form, player, own, other, own, _best)
+    value, best = sweep(coupled(game.form), player, own, other, own, _best)
     return np.asarray(table_of(game.form.treeplex[player], best)), float(value)
 
 

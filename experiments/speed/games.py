@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from csa_games.dialogue import dialogue_game, tables
+from csa_games.dialogue import tables
+from csa_games.factored import factored_game
 from csa_games.game import Game
 from csa_games.scenario import Scenario, scenario_from
 
