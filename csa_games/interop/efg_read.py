@@ -34,13 +34,14 @@ TOKEN = re.compile(
 )
 
 # Whole nodes as programs write them, up to the node that follows: a leaf with its payoffs, and a
-# nameless inner node on a line of its own. Whatever looks different is read token by token.
+# nameless inner node on a line of its own (bounded: a file may be one long line). Whatever looks
+# different is read token by token.
 LEAF = re.compile(
     rf"""t\s*+"[^"\\]*+"\s*+([1-9]\d{{0,8}}+)\s*+"([^"\\]*+)"
     \s*+{{\s*+({NUMBER})(?:\s*+,\s*+|\s++)({NUMBER})\s*+}}\s*+(?=[cpt]\s)""",
     re.VERBOSE,
 )
-LINE = re.compile(r'[cp] "" [^\n]++\s++(?=[cpt] )')
+LINE = re.compile(r'[cp] "" [^\n]{1,2000}+\s++(?=[cpt] )')
 
 MOST_DIGITS = 1000  # of a number; more serve no purpose here and cost quadratic time
 
