@@ -109,11 +109,11 @@ def build(
     `game_class` defaults to "zero-sum" when the payoffs of every leaf sum to one constant (to
     1e-12 of the largest payoff), and to "general-sum" otherwise.
     """
-    found = walk(root, most_nodes)
+    found = walk_nodes(root, most_nodes)
     return lay_out(found, root, name, players=players, game_class=game_class, scenario=scenario)
 
 
-def walk(root: Callable[[], Node], most_nodes: int | None = None) -> Walk:
+def walk_nodes(root: Callable[[], Node], most_nodes: int | None = None) -> Walk:
     """Return what a walk from `root` finds, in pre-order; raises what `build` raises."""
     found = Walk()
     # The number of the node that came first to an infoset stands for its history, which a second
@@ -179,6 +179,7 @@ def lay_out(
         )
         plex, order = _treeplex(seen)
         named = tuple(visited.number)
+        visited.number.clear()
         plexes.append(plex)
         labels.append(tuple(named[i] for i in order))
         actions.append(tuple(visited.actions[i] for i in order))

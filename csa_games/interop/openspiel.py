@@ -47,12 +47,12 @@ def from_openspiel(load_string: str, *, most_nodes: int = 3_000_000) -> Game:
 
 
 def walk_states(state: Any, most_nodes: int) -> tuple[Walk, Legal] | None:
-    """Return what `csa_games.build.walk` finds in `unfold(state)`, several times faster.
+    """Return what `csa_games.build.walk_nodes` finds in `unfold(state)`, without making nodes.
 
-    With it come the action numbers of both players' infosets, in the order of the walk. No node is
-    made and no action is spelled at an infoset seen before; what remains is the time that OpenSpiel
-    itself takes. Where the game breaks a rule the answer is None, and `csa_games.build.walk` is the
-    one to say what is wrong. Raises `InputError` when there are more than `most_nodes` nodes.
+    With it come the action numbers of both players' infosets, in the order of the walk. Actions are
+    spelled once per infoset, so that most of the time taken is OpenSpiel's own. Where the game
+    breaks a rule the answer is None, and `walk_nodes` is the one to say what is wrong. Raises
+    `InputError` when there are more than `most_nodes` nodes.
     """
     found = Walk()
     legal: Legal = ([], [])
@@ -124,11 +124,12 @@ def unfold(state: Any, labels: Labels | None = None) -> Node:
     `labels` remembers how each infoset's actions were called at its first node, because some games
     spell them from what the player does not see.
     """
-    if state.is_terminal():
-        payoffs = state.returns()
-        return Terminal((payoffs[0], payoffs[1]))
+    player = state.current_player()
+    if player == TERMINAL:
+        first, second = state.returns()
+        return Terminal((first, second))
     labels = {} if labels is None else labels
-    if state.is_chance_node():
+    if player == CHANCE:
         outcomes = state.chance_outcomes()
         actions = [action for action, _ in outcomes]
         return Chance(
@@ -136,7 +137,6 @@ def unfold(state: Any, labels: Labels | None = None) -> Node:
             tuple(probability for _, probability in outcomes),
             lambda k: unfold(state.child(actions[k]), labels),
         )
-    player = state.current_player()
     infoset = state.information_state_string(player)
     legal = state.legal_actions()
     first = labels.get((player, infoset))
