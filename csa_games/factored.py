@@ -185,7 +185,7 @@ def _walk(scenario: Scenario, parts: _Parts) -> tuple[tuple[Level, ...], list[_E
         number = np.cumsum(chooses).reshape(chooses.shape) - 1
         count = int(chooses.sum())
         if count:
-            legal = np.arange(parts.width) < table.legal.sum(axis=1)[:, None]  # [T, width]
+            legal = np.arange(parts.width) < table.legal.sum(axis=1)[:, None]  # [T, A]
             parent = now.within[chooses].astype(np.int32)
             intent = np.nonzero(chooses)[0]
             levels.append(Level(legal[intent].T[None], parent, segments(parent, slots)))

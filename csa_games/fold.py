@@ -202,39 +202,37 @@ def rows_of(treeplex: Treeplex, table: Num[Array, "I A"]) -> Rows:
     xp = namespace(table)
     rows, start = [], 0
     for level in treeplex.levels:
-        part = table[start : start + level.infosets]
+        blocks, width, size = level.rows
+        part = table[start : start + level.infosets, :width].reshape(-1, size, width)
         start += level.infosets
-        split = part.reshape(-1, _block_size(level), treeplex.width)
-        if idle := level.blocks - split.shape[0]:
-            split = xp.concat([split, xp.zeros((idle, *split.shape[1:]), dtype=split.dtype)])
-        rows.append(xp.permute_dims(split, (0, 2, 1)))
+        if idle := blocks - part.shape[0]:
+            part = xp.concat([part, xp.zeros((idle, size, width), dtype=part.dtype)])
+        rows.append(xp.permute_dims(part, (0, 2, 1)))
     return tuple(rows)
 
 
-def rows_shape(treeplex: Treeplex, level: Level | Grid) -> tuple[int, int, int]:
-    """Return (K, A, N) of a level."""
-    return level.blocks, treeplex.width, _block_size(level)
-
-
 def table_of(treeplex: Treeplex, rows: Rows) -> Num[Array, "I A"]:
-    """Undo `rows_of`."""
+    """Undo `rows_of`; slots that a level's rows do not have are 0."""
     if not rows:
         return np.zeros((0, treeplex.width))
     xp = namespace(rows[0])
-    parts = [
-        xp.permute_dims(part, (0, 2, 1)).reshape(-1, treeplex.width)[: level.infosets]
-        for level, part in zip(treeplex.levels, rows, strict=True)
-    ]
+    parts = []
+    for level, part in zip(treeplex.levels, rows, strict=True):
+        table = xp.permute_dims(part, (0, 2, 1)).reshape(-1, part.shape[1])[: level.infosets]
+        if missing := treeplex.width - part.shape[1]:
+            blank = xp.zeros((level.infosets, missing), dtype=part.dtype)
+            table = xp.concat([table, blank], axis=1)
+        parts.append(table)
     return xp.concat(parts)
 
 
 def sequence_numbers(treeplex: Treeplex) -> Int[np.ndarray, "I A"]:
-    """Return the number of each infoset's sequences, by action."""
+    """Return the number of each infoset's sequences, by action; 0 where there is no such slot."""
     rows, start = [], 1
     for level in treeplex.levels:
-        shape = rows_shape(treeplex, level)
-        rows.append(np.arange(start, start + math.prod(shape), dtype=np.int32).reshape(shape))
-        start += math.prod(shape)
+        size = math.prod(level.rows)
+        rows.append(np.arange(start, start + size, dtype=np.int32).reshape(level.rows))
+        start += size
     return np.asarray(table_of(treeplex, tuple(rows)), np.int32)
 
 
@@ -253,8 +251,9 @@ def legal_mask(treeplex: Treeplex) -> Bool[np.ndarray, "I A"]:
     """Return the mask [I, A] of the actions that exist."""
     masks = [np.zeros((0, treeplex.width), dtype=bool)]
     for level, legal in zip(treeplex.levels, legal_rows(treeplex), strict=True):
-        mask = np.asarray(legal)[0].T
-        masks.append(np.broadcast_to(mask, (level.infosets, treeplex.width)))
+        mask = np.zeros((level.infosets, treeplex.width), dtype=bool)
+        mask[:, : legal.shape[1]] = np.asarray(legal)[0].T
+        masks.append(mask)
     return np.concatenate(masks)
 
 
@@ -277,13 +276,6 @@ def _channel(form: SequenceForm | CoupledForm, player: int) -> _Channel | None:
         return None
     grids = tuple(level for level in form.treeplex[player].levels if isinstance(level, Grid))
     return _Channel(grids, form.signal)
-
-
-def _block_size(level: Level | Grid) -> int:
-    """Return N."""
-    if isinstance(level, Level):
-        return level.infosets
-    return level.block * level.axes[2]
 
 
 def _joined(rows: tuple[Array, ...]) -> Array:
@@ -314,8 +306,8 @@ def _parts(
     parts, start = [], 1
     for level in levels:
         if isinstance(level, Level):
-            stop = start + level.infosets * form.treeplex[player].width
-            parts.append(sums[start:stop].reshape(1, -1, level.infosets))
+            stop = start + math.prod(level.rows)
+            parts.append(sums[start:stop].reshape(level.rows))
         else:
             assert channel is not None  # only the factored layout has grids
             (p, q, _), intents = level.axes, channel.signal.shape[0]
@@ -398,4 +390,4 @@ def _parents(treeplex: Treeplex, k: int, value: Array) -> Array | Scalar:
     if isinstance(level, Grid):
         return value.sum() if k == 0 else ascend(level, _above(treeplex, k), value)
     sums = segment_sum(level.children, value[0])
-    return sums[0] if k == 0 else sums.reshape(1, treeplex.width, -1)
+    return sums[0] if k == 0 else sums.reshape(treeplex.levels[k - 1].rows)

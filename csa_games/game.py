@@ -1,12 +1,12 @@
 """The nouns: two treeplexes and a bilinear payoff, with the names people read.
 
 Letters, used in every shape of this library: I information sets (infosets) of one player, A the
-most actions at any of them, S = 1 + I·A sequences (the empty one and every slot), L leaves, T
+most actions at any of them, S sequences (the empty one and every slot of the rows), L leaves, T
 intents. Arrays over a player's infosets come in two shapes. People and files see a *table* [I, A].
-Solvers see *rows*: per level of the treeplex an array [K, A, N] of K blocks of N infosets each
-(infoset k·N + n of the level), because sums over actions then add whole vectors, and because a
-block is what fits into a processor's cache. Sequences are numbered in the order of the rows: 0 is
-the empty one, then come the levels, each flattened.
+Solvers see *rows*: per level of the treeplex an array [K, A, N], A being the most actions on that
+level, of K blocks of N infosets each (infoset k·N + n of the level), because sums over actions then
+add whole vectors, and because a block is what fits into a processor's cache. Sequences are numbered
+in the order of the rows: 0 is the empty one, then come the levels, each flattened.
 
 Near-twins: a *policy* is behavioural, a probability per infoset and action; a *plan* is the same
 thing as realisation weights per sequence. *Reach* is the probability of getting somewhere under
@@ -14,6 +14,7 @@ everybody's play; *counterfactual reach* leaves out the player's own. *NashConv*
 players' gaps; *exploitability* is half of it, and only means something in zero-sum games.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, no_type_check
@@ -58,9 +59,10 @@ class Level:
         return self.parent.shape[0]
 
     @property
-    def blocks(self) -> int:
-        """K, the number of blocks: one."""
-        return 1
+    def rows(self) -> tuple[int, int, int]:
+        """(K, A, N), the shape of its rows."""
+        _, width, infosets = self.legal.shape
+        return 1, width, infosets
 
 
 @jax.tree_util.register_dataclass
@@ -101,10 +103,14 @@ class Grid:
         return p * q * z
 
     @property
-    def blocks(self) -> int:
-        """K, the number of blocks: P·Q / C, filled up to a multiple of `shards` with idle ones."""
-        p, q, _ = self.axes
-        return -(-p * q // self.block // self.shards) * self.shards
+    def rows(self) -> tuple[int, int, int]:
+        """(K, A, N), the shape of its rows.
+
+        K is P·Q / C, filled up to a multiple of `shards` with idle blocks.
+        """
+        p, q, z = self.axes
+        blocks = -(-p * q // self.block // self.shards) * self.shards
+        return blocks, self.responses, self.block * z
 
 
 @jax.tree_util.register_dataclass
@@ -126,8 +132,8 @@ class Treeplex:
 
     @property
     def sequences(self) -> int:
-        """S = 1 + I·A, the empty sequence and every (infoset, action) slot."""
-        return 1 + self.infosets * self.width
+        """S, the empty sequence and every slot of the rows."""
+        return 1 + sum(math.prod(level.rows) for level in self.levels)
 
 
 @jax.tree_util.register_dataclass

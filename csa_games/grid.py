@@ -118,7 +118,7 @@ def ascend(grid: Grid, above: Grid, value: Float[Array, "K C E"]) -> Float[Array
     nothing = xp.zeros_like(every[:, :, :, :1])
     place = [above.open.index(a) if a in above.open else going for a in range(above.responses)]
     rows = xp.concat([every, nothing], axis=3)[:, :, :, place]
-    return xp.permute_dims(rows, (0, 1, 3, 2, 4)).reshape(above.blocks, above.responses, -1)
+    return xp.permute_dims(rows, (0, 1, 3, 2, 4)).reshape(above.rows)
 
 
 def fan(grid: Grid, number: Num[Array, "K C E"]) -> Num[Array, "K N"]:
@@ -188,7 +188,7 @@ def _loop(block: Block, rows: Any, inputs: Any) -> tuple[Any, Any]:
 def _filled(grid: Grid, blocks: Num[Array, "K ..."]) -> Num[Array, "K_filled ..."]:
     """Return `blocks` with idle ones of zeros behind, as many as the level has."""
     xp = namespace(blocks)
-    idle = grid.blocks - blocks.shape[0]
+    idle = grid.rows[0] - blocks.shape[0]
     if not idle:
         return blocks
     return xp.concat([blocks, xp.zeros((idle, *blocks.shape[1:]), dtype=blocks.dtype)])

@@ -11,7 +11,7 @@ from fractions import Fraction
 Number = float | Fraction
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Chance:
     """Nature moves: `probabilities[k]` for `actions[k]`, leading to `child(k)`."""
 
@@ -20,7 +20,7 @@ class Chance:
     child: Callable[[int], "Node"] = field(repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Decision:
     """A player moves; nodes with the same `infoset` look alike to it and offer the same actions."""
 
@@ -30,7 +30,7 @@ class Decision:
     child: Callable[[int], "Node"] = field(repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Terminal:
     """The end, with each player's payoff and any numbers worth reporting about it."""
 
@@ -80,5 +80,6 @@ def walk(root: Callable[[], Node]) -> Iterator[tuple[int, int, Node]]:
         node = child(k)
         yield parent, k, node
         if not isinstance(node, Terminal):
-            stack.extend((number, a, node.child) for a in reversed(range(len(node.actions))))
+            child = node.child
+            stack += [(number, a, child) for a in reversed(range(len(node.actions)))]
         number += 1

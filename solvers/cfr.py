@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from csa_games.arrays import Array
-from csa_games.fold import Rows, Visit, coupled, legal_rows, rows_shape, sweep, table_of
+from csa_games.fold import Rows, Visit, coupled, legal_rows, sweep, table_of
 from csa_games.game import CoupledForm, Policy, SequenceForm, Treeplex
 from solvers.regret import Number, Variant, at, discount, regret_matching
 from solvers.sequence import behavioural
@@ -49,7 +49,7 @@ def init(form: SequenceForm) -> State:
 
 
 def _zeros(treeplex: Treeplex, dtype: jnp.dtype) -> Rows:
-    return tuple(jnp.zeros(rows_shape(treeplex, level), dtype) for level in treeplex.levels)
+    return tuple(jnp.zeros(level.rows, dtype) for level in treeplex.levels)
 
 
 def _uniform(treeplex: Treeplex, dtype: jnp.dtype) -> Rows:

@@ -63,13 +63,14 @@ def constraints(treeplex: Treeplex) -> sparse.csr_array:
     """Return the matrix E [1 + I, S] for which E x = e says that x is a realisation plan.
 
     Row 0 holds the empty sequence, row 1 + i the actions of infoset i minus the sequence that leads
-    to it. The slots of illegal actions are columns like the others; drop those.
+    to it. The columns of slots without an action are zero.
     """
-    infosets, numbers = treeplex.infosets, sequence_numbers(treeplex)
+    infosets, legal = treeplex.infosets, legal_mask(treeplex)
     own = 1 + np.arange(infosets)
-    row = np.concatenate([[0], np.repeat(own, treeplex.width), own])
-    column = np.concatenate([[0], numbers.ravel(), parent_sequences(treeplex)])
-    entry = np.concatenate([[1.0], np.ones(numbers.size), -np.ones(infosets)])
+    row = np.concatenate([[0], 1 + np.nonzero(legal)[0], own])
+    actions = sequence_numbers(treeplex)[legal]
+    column = np.concatenate([[0], actions, parent_sequences(treeplex)])
+    entry = np.concatenate([np.ones(1 + len(actions)), -np.ones(infosets)])
     shape = (1 + infosets, treeplex.sequences)
     return sparse.coo_array((entry, (row, column)), shape=shape).tocsr()
 
@@ -108,8 +109,9 @@ def _optimal_plans(
 
 
 def _legal_sequences(treeplex: Treeplex) -> Bool[np.ndarray, " S"]:
-    legal = np.ones(treeplex.sequences, dtype=bool)
-    legal[sequence_numbers(treeplex)] = legal_mask(treeplex)
+    legal = np.zeros(treeplex.sequences, dtype=bool)
+    legal[0] = True
+    legal[sequence_numbers(treeplex)[legal_mask(treeplex)]] = True
     return legal
 
 

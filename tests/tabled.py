@@ -37,4 +37,5 @@ def flat(root, rows):
 def places(treeplex):
     """Return (infoset, action) by the number of a sequence; the empty one is left out."""
     numbers = fold.sequence_numbers(treeplex)
-    return {int(number): tuple(at) for at, number in np.ndenumerate(numbers)}
+    legal = fold.legal_mask(treeplex)
+    return {int(numbers[at]): at for at in zip(*np.nonzero(legal), strict=True)}

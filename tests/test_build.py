@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from known_games import BATTLESHIP_2, GOOFSPIEL_3, KUHN, LEDUC, LIARS_DICE_3, game
 from random_games import roots
 
-from csa_games.build import build
+from csa_games.build import build, walk_nodes
 from csa_games.errors import InputError
 from csa_games.fold import legal_mask
 from csa_games.rules import Chance, Decision, Terminal, from_function, no_child, walk
@@ -100,6 +100,53 @@ def test_a_treeplex_is_ordered_shallow_to_deep_and_knows_its_parents(root):
         assert start == plex.infosets
 
 
+def moves_of(visited):
+    """Return {move: (infoset, action)} of a player, by its labels; move 0 is None."""
+    found = {0: None}
+    for (infoset, number), actions in zip(visited.number.items(), visited.actions, strict=True):
+        for k, label in enumerate(actions):
+            found[visited.start[number] + k] = (infoset, label)
+    return found
+
+
+def leaves_of(node, last=(None, None), probability=Fraction(1)):
+    """Yield each leaf's last moves, chance probability and payoffs, by recursion, in fractions."""
+    if isinstance(node, Terminal):
+        yield last, probability, node.payoffs
+        return
+    for k, label in enumerate(node.actions):
+        after, p = list(last), probability
+        if isinstance(node, Decision):
+            after[node.player] = (node.infoset, label)
+        else:
+            p *= node.probabilities[k]
+        yield from leaves_of(node.child(k), tuple(after), p)
+
+
+@settings(max_examples=60, deadline=None)
+@given(roots())
+def test_a_walk_finds_every_leaf_with_its_last_moves(root):
+    found = walk_nodes(root)
+    moves = [moves_of(visited) for visited in found.players]
+    expected = list(leaves_of(root()))
+    assert [
+        (moves[0][first], moves[1][second]) for first, second in zip(*found.last, strict=True)
+    ] == [last for last, _, _ in expected]
+    assert list(found.chance) == pytest.approx([float(p) for _, p, _ in expected], rel=1e-15)
+    for player in (0, 1):
+        assert list(found.payoff[player]) == [float(u[player]) for _, _, u in expected]
+        visited = found.players[player]
+        before = [moves[player][move] for move in visited.before]
+        assert dict(zip(visited.number, before, strict=True)) == own_last_moves(root, player)
+
+
+def test_infosets_with_equal_actions_keep_one_tuple_of_labels():
+    labels = lambda: tuple(word[:1] for word in ("left", "right"))  # a new tuple every time
+    told = [Decision(0, name, labels(), fixed(END, END)) for name in ("A", "B")]
+    actions = build(lambda: coin(*told), "shared").names.actions[0]
+    assert actions[0] is actions[1]
+
+
 def test_a_player_without_decisions_has_an_empty_treeplex():
     ours = build(lambda: Decision(1, "choose", ("a", "b"), fixed(END, END)), "one player")
     assert [plex.infosets for plex in ours.form.treeplex] == [0, 1]
@@ -164,6 +211,20 @@ def test_forgotten_knowledge_is_imperfect_recall():
     assert "'saw tails' before tails / go" in said
 
 
+def test_the_first_history_is_found_again_behind_a_large_subtree():
+    # Whole binary trees before and between the two nodes that disagree, for the count to get wrong.
+    def bush(name, depth):
+        if depth == 0:
+            return END
+        return Chance((f"{name}l", f"{name}r"), (0.5, 0.5), lambda k: bush(name, depth - 1))
+
+    later = Decision(1, "later", ("l", "r"), fixed(END, bush("x", 3)))
+    told = lambda side: Decision(1, f"saw {side}", ("stop", "go"), fixed(bush("y", 4), later))
+    said = refusal(coin(bush("z", 5), told("tails"), told("edge")))
+    assert "'saw tails' before tails / go" in said
+    assert "'saw edge' before edge / go" in said
+
+
 def test_absent_mindedness_is_imperfect_recall():
     # The absent-minded driver of Piccione and Rubinstein (1997): one infoset twice on a path.
     second = Decision(0, "exit?", ("exit", "on"), fixed(END, END))
@@ -201,6 +262,9 @@ def test_the_same_label_may_be_used_by_both_players():
         ((1.5, -0.5), "[1.5, -0.5]"),
         ((math.nan, 1.0), "[nan, 1.0]"),
         ((1.0,), "2 actions and 1 probabilities"),
+        ((1e308, 1e308), "[1e+308, 1e+308]"),
+        ((math.inf, -math.inf), "[inf, -inf]"),
+        ((Fraction(10) ** 400, 0.0), "[inf, inf]"),
     ],
 )
 def test_chance_must_be_a_distribution(probabilities, found):

@@ -5,6 +5,7 @@ independent reader; `test_efg_write.py` compares with OpenSpiel's.
 """
 
 import random
+import re
 from fractions import Fraction
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from csa_games.errors import InputError
 from csa_games.game import Game
+from csa_games.interop import efg_read
 from csa_games.interop.efg_read import read_efg
 from csa_games.rules import Chance, Decision, Terminal, walk
 
@@ -361,9 +363,8 @@ def test_a_deep_tree_is_read_without_recursion(read):
     assert payoffs(game)[0] == (1, 2)
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.data())
-def test_a_damaged_file_is_a_game_or_a_sentence(tmp_path_factory, data):
+def damaged(data):
+    """Draw a file in which something was cut, doubled or replaced."""
     start = data.draw(st.integers(0, len(POKER)))
     stop = data.draw(st.integers(start, min(len(POKER), start + 12)))
     patch = data.draw(
@@ -375,9 +376,14 @@ def test_a_damaged_file_is_a_game_or_a_sentence(tmp_path_factory, data):
             st.just(POKER[start:stop] * 2),
         )
     )
+    return POKER[:start] + patch + POKER[stop:]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_damaged_file_is_a_game_or_a_sentence(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "damaged.efg"
-    text = POKER[:start] + patch + POKER[stop:]
-    path.write_text(text, encoding="utf-8", errors="replace", newline="")
+    path.write_text(damaged(data), encoding="utf-8", errors="replace", newline="")
     try:
         game = read_efg(path)
     except InputError as error:
@@ -386,3 +392,56 @@ def test_a_damaged_file_is_a_game_or_a_sentence(tmp_path_factory, data):
         said = f"{path}: {game.name}"
         assert len(game.form.leaves.chance) == len(payoffs(game))
     assert said.startswith(str(path))
+
+
+def told(path, text):
+    """Return all that is read from `text`, or the sentence that refuses it."""
+    path.write_text(text, encoding="utf-8", errors="replace", newline="")
+    try:
+        game = read_efg(path)
+    except InputError as error:
+        return str(error)
+    moves = [
+        (type(node), getattr(node, "infoset", ""), node.actions, getattr(node, "probabilities", ()))
+        for node in nodes(game)
+        if not isinstance(node, Terminal)
+    ]
+    return game.name, game.names, moves, payoffs(game)
+
+
+def as_tokens(path, text):
+    """Return `told`, with no node read in one piece."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(efg_read, "LEAF", re.compile("(?!)"))
+        patch.setattr(efg_read, "LINE", re.compile("(?!)"))
+        return told(path, text)
+
+
+@pytest.mark.parametrize(
+    "text", [POKER, *(fault[0] for fault in FAULTS.values())], ids=["poker", *FAULTS]
+)
+def test_whole_nodes_are_read_as_their_tokens_are(tmp_path, text):
+    path = tmp_path / "game.efg"
+    assert told(path, text) == as_tokens(path, text)
+    followed = text + "\n" + END * 2  # nodes are read in one piece only where others follow
+    assert told(path, followed) == as_tokens(path, followed)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_damaged_nodes_are_read_as_their_tokens_are(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "damaged.efg"
+    text = damaged(data)
+    assert told(path, text) == as_tokens(path, text)
+
+
+def test_repeated_lines_are_the_same_node_whatever_follows(read):
+    # Infoset 1 again on the same line, but with its outcome described on the next one.
+    again = 'p "" 1 1 "A" { "x" "y" } 1\n'
+    outcome = '  "bonus" { 10, 20 }\n'
+    coin = 'c "" 1 "" { "l" 1/4 "m" 1/4 "r" 1/2 } 0\n'
+    leaf = 't "" 2 "" { 1, 2 }\n'
+    game = read(
+        HEAD + coin + again + outcome + leaf * 2 + again + leaf * 2 + again + outcome + leaf * 2
+    )
+    assert payoffs(game) == [(11, 22)] * 6

@@ -18,15 +18,17 @@ from open_spiel.python.algorithms import (
 )
 from random_games import roots
 
-from csa_games.build import build
+from csa_games.build import build, walk_nodes
 from csa_games.errors import InputError
 from csa_games.fold import legal_mask, uniform
+from csa_games.interop import openspiel
 from csa_games.interop.efg_write import write_efg
 from csa_games.interop.openspiel import (
     from_openspiel,
     to_openspiel,
     to_openspiel_policy,
     unfold,
+    walk_states,
 )
 from csa_games.rules import Chance, Decision, Terminal, walk
 from solvers.response import gap, value
@@ -313,7 +315,7 @@ def test_a_tree_that_is_too_large_is_refused():
         from_openspiel("chess", most_nodes=500)
 
 
-def blind_guess(history=(), legal=lambda history: [2, 5, 9]):
+def blind_guess(history=(), legal=lambda history: [2, 5, 9], payoffs=(1.0, -1.0), chance=0.5):
     """Return a stand-in for an OpenSpiel state: a coin that player 0 cannot see, then its guess.
 
     Two of its guesses are spelled alike, and the third one spells the coin.
@@ -324,14 +326,13 @@ def blind_guess(history=(), legal=lambda history: [2, 5, 9]):
             return "toss"
         return "guess" if action < 9 else f"peek at {history[0]}"
 
+    player = (pyspiel.PlayerId.CHANCE, 0, pyspiel.PlayerId.TERMINAL)[len(history)]
     return SimpleNamespace(
-        is_terminal=lambda: len(history) == 2,
-        is_chance_node=lambda: not history,
-        current_player=lambda: 0,
-        returns=lambda: [1.0, -1.0],
-        chance_outcomes=lambda: [(4, 0.5), (7, 0.5)],
+        current_player=lambda: int(player),
+        returns=lambda: payoffs,
+        chance_outcomes=lambda: [(4, chance), (7, 0.5)],
         legal_actions=lambda: legal(history),
-        child=lambda action: blind_guess((*history, action), legal),
+        child=lambda action: blind_guess((*history, action), legal, payoffs, chance),
         information_state_string=lambda player: "blind",
         action_to_string=spell,
     )
@@ -343,10 +344,110 @@ def test_actions_are_called_alike_within_an_infoset_and_differently_from_each_ot
     assert ours.root().actions == ("toss [4]", "toss [7]")
 
 
-def test_actions_that_differ_within_an_infoset_are_refused():
-    uneven = blind_guess(legal=lambda history: [2, 9] if history == (4,) else [2, 5, 9])
-    with pytest.raises(InputError, match="infoset 'blind' of player 0 offers"):
-        build(lambda: unfold(uneven), "uneven")
+REFUSED_STATES = {
+    "other actions": (
+        {"legal": lambda history: [2, 9] if history == (4,) else [2, 5, 9]},
+        "infoset 'blind' of player 0 offers ['guess', 'peek at 4'] after toss [4], but "
+        "['guess [2]', 'guess [5]', 'peek at 7'] after toss [7]",
+    ),
+    "no actions": ({"legal": lambda history: []}, "infoset 'blind' after toss [4] offers []"),
+    "infinite payoffs": ({"payoffs": (np.inf, 0.0)}, "the payoffs after toss [4] / guess [2] are"),
+    "half a coin": ({"chance": 0.4}, "the chance probabilities after the root sum to 0.9"),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED_STATES.values(), ids=REFUSED_STATES)
+def test_states_that_break_a_rule_are_refused_as_their_nodes_are(monkeypatch, fault):
+    kinds, sentence = fault
+    assert walk_states(blind_guess(**kinds), 100) is None
+    monkeypatch.setattr(
+        openspiel,
+        "_load",
+        lambda name: SimpleNamespace(new_initial_state=lambda: blind_guess(**kinds)),
+    )
+    monkeypatch.setattr(openspiel, "_in_turns", lambda game: game)
+    with pytest.raises(InputError) as caught:
+        from_openspiel("fake")
+    assert str(caught.value).startswith(f"fake: {sentence}")
+
+
+def test_actions_that_differ_in_number_alone_are_one_infoset(monkeypatch):
+    # OpenSpiel's action numbers are its own affair: what a player sees is how they are spelled.
+    renumbered = lambda: blind_guess(legal=lambda history: [2] if history == (4,) else [5])
+    monkeypatch.setattr(
+        openspiel, "_load", lambda name: SimpleNamespace(new_initial_state=renumbered)
+    )
+    monkeypatch.setattr(openspiel, "_in_turns", lambda game: game)
+    assert from_openspiel("fake").names.actions[0] == (("guess",),)
+
+
+# Ragged actions, chance, moves that were simultaneous, general and common payoffs, Python's own.
+BOTH_WAYS = [*AGREE, "sheriff(max_bribe=2,max_items=2,num_rounds=2)", "matrix_shapleys_game"]
+
+
+@pytest.mark.parametrize("load_string", BOTH_WAYS)
+def test_states_and_nodes_are_walked_alike(load_string):
+    spiel = spiel_game(load_string)
+    nodes = walk_nodes(lambda labels={}: unfold(spiel.new_initial_state(), labels))
+    states, legal = walk_states(spiel.new_initial_state(), 100_000)
+    assert states == nodes
+    for player, visited in enumerate(states.players):
+        for numbers, actions in zip(legal[player], visited.actions, strict=True):
+            assert len(numbers) == len(actions)
+
+
+def last_moves(state, last=("", "")):
+    """Yield each end's last information state and action of both players, chance and payoffs."""
+    if state.is_terminal():
+        yield *last, *state.returns()
+    elif state.is_chance_node():
+        for action, _ in state.chance_outcomes():
+            yield from last_moves(state.child(action), last)
+    else:
+        player = state.current_player()
+        for action in state.legal_actions():
+            move = f"{state.information_state_string()} : {action}"
+            after = (move, last[1]) if player == 0 else (last[0], move)
+            yield from last_moves(state.child(action), after)
+
+
+@pytest.mark.parametrize("load_string", BOTH_WAYS)
+def test_a_walk_over_states_finds_every_end_and_who_moved_last(load_string):
+    spiel = spiel_game(load_string)
+    found, legal = walk_states(spiel.new_initial_state(), 100_000)
+    moves = []
+    for visited, numbers in zip(found.players, legal, strict=True):
+        named = [""]
+        for infoset, actions in zip(visited.number, numbers, strict=True):
+            named += [f"{infoset} : {action}" for action in actions]
+        moves.append(named)
+    ends = [
+        (moves[0][first], moves[1][second], *payoffs)
+        for first, second, *payoffs in zip(*found.last, *found.payoff, strict=True)
+    ]
+    assert ends == list(last_moves(spiel.new_initial_state()))
+
+
+def test_imperfect_recall_is_told_as_from_nodes():
+    load_string = "dark_hex_ir(board_size=2)"
+    spiel = spiel_game(load_string)
+    assert walk_states(spiel.new_initial_state(), 10_000) is None
+    said = []
+    for refuse in (
+        lambda: build(lambda: unfold(spiel.new_initial_state()), "nodes"),
+        lambda: from_openspiel(load_string),
+    ):
+        with pytest.raises(InputError) as caught:
+            refuse()
+        said.append(str(caught.value))
+    assert said[1] == f"{load_string}: {said[0]}"
+    assert "; only games with perfect recall can be solved" in said[0]
+
+
+def test_the_limit_counts_every_node():
+    assert len(from_openspiel(KUHN, most_nodes=58).form.leaves.chance) == 30
+    with pytest.raises(InputError, match="the tree has more than 57 nodes, the most allowed here"):
+        from_openspiel(KUHN, most_nodes=57)
 
 
 def test_labels_do_not_depend_on_how_the_tree_is_unfolded():

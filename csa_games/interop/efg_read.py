@@ -21,20 +21,33 @@ from csa_games.interop.tree import collect
 from csa_games.rules import Chance, Decision, Node, Terminal, no_child
 
 # Possessive repeats (`++`): a quote that never closes costs one pass over the file, not many.
+NUMBER = r"[-+]?(?:\d++/\d++|(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?+\d{1,3}+)?+)(?![\w./])"
 TOKEN = re.compile(
-    r"""\s*+(?:
+    rf"""\s*+(?:
         "(?P<text>(?:[^"\\]|\\"|\\(?!"))*+)"
-      | (?P<number>[-+]?(?:\d++/\d++|(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?+\d{1,3}+)?+)(?![\w./]))
+      | (?P<number>{NUMBER})
       | (?P<word>[A-Za-z]++)
-      | (?P<mark>[{},])
+      | (?P<mark>[{{}},])
       | (?P<end>\Z)
     )""",
     re.VERBOSE,
 )
 
+# Whole nodes as programs write them, up to the node that follows: a leaf with its payoffs, and a
+# nameless inner node on a line of its own (bounded: a file may be one long line). Whatever looks
+# different is read token by token.
+LEAF = re.compile(
+    rf"""t\s*+"[^"\\]*+"\s*+([1-9]\d{{0,8}}+)\s*+"([^"\\]*+)"
+    \s*+{{\s*+({NUMBER})(?:\s*+,\s*+|\s++)({NUMBER})\s*+}}\s*+(?=[cpt]\s)""",
+    re.VERBOSE,
+)
+LINE = re.compile(r'[cp] "" [^\n]{1,2000}+\s++(?=[cpt] )')
+
 MOST_DIGITS = 1000  # of a number; more serve no purpose here and cost quadratic time
 
 Payoffs = tuple[Fraction, Fraction]
+
+END = Terminal((0.0, 0.0))  # what a leaf is worth is known when its path is
 
 
 class _Token(NamedTuple):
@@ -88,6 +101,7 @@ class _Reader:
         self.outcomes: dict[int, tuple[str, Payoffs]] = {}
         self.labels: tuple[set[str], set[str]] = (set(), set())  # of infosets, by player
         self.numbers: dict[str, Fraction] = {}
+        self.lines: dict[str, tuple[Node, Payoffs | None]] = {}  # what inner nodes' lines mean
 
     def header(self) -> tuple[str, tuple[str, str]]:
         """Read `EFG 2 R "title" { "player" "player" } "comment"` and return title and players."""
@@ -137,16 +151,37 @@ class _Reader:
             self.fail(
                 letter, f"a node (c, p or t); branches are open for {missing} more at the least"
             )
+        whole = (LEAF if letter.text == "t" else LINE).match(self.text, letter.at)
+        if whole is not None:
+            known = self.leaf(whole) if letter.text == "t" else self.lines.get(whole[0])
+            if known is not None:
+                end = whole.end()
+                self.ahead = _Token("word", self.text[end], end, end + 1)
+                return known
         self.take("word", "")
         self.take("text", f"the name in quotes of this {letter.text} node")
         node: Node
         if letter.text == "t":
-            node = Terminal((0.0, 0.0))
+            node = END
         elif letter.text == "c":
             node = self.chance()
         else:
             node = self.decision()
-        return node, self.outcome()
+        found = node, self.outcome()
+        if whole is not None and letter.text != "t" and whole.end() == self.ahead.at:
+            self.lines[whole[0]] = found
+        return found
+
+    def leaf(self, whole: re.Match[str]) -> tuple[Node, Payoffs | None] | None:
+        """Return the leaf that `LEAF` matched, or None if its outcome is known to be another."""
+        first, second = (
+            self.numbers.get(whole[k])
+            or self.exact(_Token("number", whole[k], whole.start(k), whole.end(k)))
+            for k in (3, 4)
+        )
+        outcome = whole[2], (first, second)
+        known = self.outcomes.setdefault(int(whole[1]), outcome)
+        return (END, known[1]) if known == outcome else None
 
     def chance(self) -> Chance:
         """Read the event of a chance node: its number, and actions with probabilities."""
@@ -267,7 +302,10 @@ class _Reader:
 
     def number(self, expected: str) -> Fraction:
         """Read an integer, a decimal or a fraction; all are exact."""
-        token = self.take("number", expected)
+        return self.exact(self.take("number", expected))
+
+    def exact(self, token: _Token) -> Fraction:
+        """Return the number that `token` spells."""
         if token.text not in self.numbers:
             if len(token.text) > MOST_DIGITS:
                 self.fail(token, f"a number of at most {MOST_DIGITS} digits")

@@ -2,21 +2,26 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pyspiel
 from open_spiel.python.policy import Policy as SpielPolicy
 
-from csa_games.build import build
+from csa_games.build import Walk, are_payoffs, build, is_distribution, lay_out, too_large
 from csa_games.errors import InputError
 from csa_games.game import Game, Policy
 from csa_games.interop.tree import Tree, collect
 from csa_games.rules import Chance, Decision, Node, Terminal, walk
 
+CHANCE, TERMINAL = int(pyspiel.PlayerId.CHANCE), int(pyspiel.PlayerId.TERMINAL)
+
 Labels = dict[tuple[int, str], tuple[list[int], tuple[str, ...]]]
 """The action numbers and labels of each (player, infoset), as they were first met."""
+
+Legal = tuple[list[list[int]], list[list[int]]]
+"""The action numbers at each infoset, by player, in the order of a walk."""
 
 
 def from_openspiel(load_string: str, *, most_nodes: int = 3_000_000) -> Game:
@@ -29,14 +34,88 @@ def from_openspiel(load_string: str, *, most_nodes: int = 3_000_000) -> Game:
     """
     try:
         game = _in_turns(_load(load_string))
-        labels: Labels = {}
-        return build(
-            lambda: unfold(game.new_initial_state(), labels), load_string, most_nodes=most_nodes
-        )
+        found = walk_states(game.new_initial_state(), most_nodes)
+        if found is None:
+            labels: Labels = {}
+            root = lambda: unfold(game.new_initial_state(), labels)
+            return build(root, load_string, most_nodes=most_nodes)
+        return lay_out(found[0], _again(game, *found), load_string)
     except pyspiel.SpielError as error:
         raise InputError(f"OpenSpiel on {load_string!r}: {error}") from None
     except InputError as error:
         raise InputError(*(f"{load_string}: {fault}" for fault in error.faults)) from None
+
+
+def walk_states(state: Any, most_nodes: int) -> tuple[Walk, Legal] | None:
+    """Return what `csa_games.build.walk_nodes` finds in `unfold(state)`, without making nodes.
+
+    With it come the action numbers of both players' infosets, in the order of the walk. Actions are
+    spelled once per infoset, so that most of the time taken is OpenSpiel's own. Where the game
+    breaks a rule the answer is None, and `walk_nodes` is the one to say what is wrong. Raises
+    `InputError` when there are more than `most_nodes` nodes.
+    """
+    found = Walk()
+    legal: Legal = ([], [])
+    shared: dict[tuple[int, ...], list[int]] = {}  # infosets with equal actions keep one list
+    pending: list[tuple[Callable[[int], Any], int, int, int, float]] = []
+    last_0, last_1, probability = 0, 0, 1.0
+    for _ in range(most_nodes):
+        player = state.current_player()
+        if player == TERMINAL:
+            first, second = state.returns()
+            if not are_payoffs(first, second):
+                return None
+            found.end(last_0, last_1, probability, first, second)
+        elif player == CHANCE:
+            outcomes = state.chance_outcomes()
+            if not is_distribution([p for _, p in outcomes]):
+                return None
+            child = state.child
+            for action, p in reversed(outcomes):
+                pending.append((child, action, last_0, last_1, probability * p))
+        else:
+            seen, before = found.players[player], last_1 if player else last_0
+            label, actions = state.information_state_string(player), state.legal_actions()
+            infoset = seen.number.get(label)
+            if infoset is None:
+                names = _spell(state, player, actions)
+                if not actions or len(set(names)) != len(names):
+                    return None
+                infoset = seen.enter(label, names, before)
+                legal[player].append(shared.setdefault(tuple(actions), actions))
+            elif seen.before[infoset] != before or legal[player][infoset] != actions:
+                return None
+            child, move = state.child, seen.start[infoset + 1]
+            for action in reversed(actions):
+                move -= 1
+                if player:
+                    pending.append((child, action, last_0, move, probability))
+                else:
+                    pending.append((child, action, move, last_1, probability))
+        if not pending:
+            return found, legal
+        child, action, last_0, last_1, probability = pending.pop()
+        state = child(action)
+    raise too_large(most_nodes)
+
+
+def _again(game: Any, found: Walk, legal: Legal) -> Callable[[], Node]:
+    """Return the root of a game that was walked, whose actions are called as the walk did."""
+    # Lists alone, because a dictionary takes several times the memory and is seldom needed.
+    known = [
+        (tuple(seen.number), numbers, seen.actions)
+        for seen, numbers in zip(found.players, legal, strict=True)
+    ]
+
+    def root() -> Node:
+        labels: Labels = {
+            (player, infoset): (numbers, names)
+            for player, columns in enumerate(known)
+            for infoset, numbers, names in zip(*columns, strict=True)
+        }
+        return unfold(game.new_initial_state(), labels)
+
+    return root
 
 
 def unfold(state: Any, labels: Labels | None = None) -> Node:
@@ -45,11 +124,12 @@ def unfold(state: Any, labels: Labels | None = None) -> Node:
     `labels` remembers how each infoset's actions were called at its first node, because some games
     spell them from what the player does not see.
     """
-    if state.is_terminal():
-        payoffs = state.returns()
-        return Terminal((payoffs[0], payoffs[1]))
+    player = state.current_player()
+    if player == TERMINAL:
+        first, second = state.returns()
+        return Terminal((first, second))
     labels = {} if labels is None else labels
-    if state.is_chance_node():
+    if player == CHANCE:
         outcomes = state.chance_outcomes()
         actions = [action for action, _ in outcomes]
         return Chance(
@@ -57,7 +137,6 @@ def unfold(state: Any, labels: Labels | None = None) -> Node:
             tuple(probability for _, probability in outcomes),
             lambda k: unfold(state.child(actions[k]), labels),
         )
-    player = state.current_player()
     infoset = state.information_state_string(player)
     legal = state.legal_actions()
     first = labels.get((player, infoset))
@@ -70,6 +149,8 @@ def unfold(state: Any, labels: Labels | None = None) -> Node:
 def _spell(state: Any, player: int, actions: list[int]) -> tuple[str, ...]:
     """Return the labels of `actions`, with the action number behind those that would be equal."""
     texts = [state.action_to_string(player, action) for action in actions]
+    if len(set(texts)) == len(texts):
+        return tuple(texts)
     times = Counter(texts)
     return tuple(
         f"{text} [{action}]" if times[text] > 1 else text
