@@ -9,8 +9,9 @@ kills a run, the last complete checkpoint is there. Its content, in this order:
     arrays                      one after another as `numpy.save` writes them, without pickle
     32 bytes                    the SHA-256 of everything before
 
-A run is resumed only where it would go on with the same bits: same game, method and limits, same
-versions, same machine.
+A run is resumed only where it would go on with the same bits: same game, method and horizon, same
+versions of the packages, same kind of machine. Changes of the code within one version, as in a
+checkout under work, are not noticed.
 """
 
 import hashlib

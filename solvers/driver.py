@@ -206,7 +206,8 @@ def _cast(game: Game, dtype: str) -> SequenceForm:
     """Return the form of `game` with its floating numbers in `dtype`."""
 
     def cast(array: Array) -> Array:
-        return array.astype(dtype) if np.issubdtype(array.dtype, np.floating) else array
+        floating = np.issubdtype(array.dtype, np.floating)
+        return array.astype(dtype, copy=False) if floating else array
 
     with np.errstate(over="ignore"):
         form: SequenceForm = jax.tree.map(cast, game.form)

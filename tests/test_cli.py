@@ -281,8 +281,8 @@ def test_games_that_cannot_fit_are_refused_before_they_are_built(monkeypatch, tm
     words = ["solve", "crisis_guidance", "--set", "turns=12", "--out", str(tmp_path / "run")]
     assert main(words) == 2
     assert re.search(
-        r"crisis_guidance needs about [\de.+]+ [A-Z]+ of memory, and \d+ [A-Z]+ are available here; "
-        r".* --force",
+        r"crisis_guidance needs about [\de.+]+ [A-Z]+ of memory, and \d+ [A-Z]+ are available "
+        r"here; .* --force",
         capsys.readouterr().err,
     )
     monkeypatch.setattr(memory, "available", lambda root: 100)
