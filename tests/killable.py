@@ -9,15 +9,15 @@ from known_games import LEDUC, game
 import solvers
 from solvers import driver
 
-STEPS = 10_000
+STEPS = 3000
 OURS = game(LEDUC)  # built before forking; JAX starts its threads in the children only
 
 
 def solve(folder: Path, cache: Path, told: Connection) -> None:
-    """Solve Leduc in many small pieces with a checkpoint after each; tell the steps done."""
+    """Solve Leduc in small pieces with a checkpoint after each; tell the steps done."""
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    driver.PIECE_SECONDS = 0.01
+    driver.PIECE_SECONDS = 0.03
     driver.CHECKPOINT_SECONDS = 0.0
     driver.CHECKPOINT_SHARE = 1.0
     solvers.solve(
