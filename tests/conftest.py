@@ -1,9 +1,12 @@
-"""What all tests share: where published data lies, when it is there."""
+"""What all tests share: where published data lies, and that nothing compiled is kept."""
 
 import os
 from pathlib import Path
 
 import pytest
+
+# Read when JAX is imported: the command line would fill the cache folder of whoever runs the tests.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 SHARED = Path(os.environ.get("CSA_SHARED", Path(__file__).parents[2] / "shared"))
 

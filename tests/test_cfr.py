@@ -296,13 +296,77 @@ def test_payoffs_that_overflow_at_once_are_refused():
         solvers.solve(with_payoffs_times(game(KUHN), np.inf), "cfr")
 
 
+def kuhn_times(factor):
+    return build(with_payoffs(game(KUHN).root, lambda u: (u[0] * factor, u[1] * factor)), "large")
+
+
+@pytest.mark.parametrize("name", ["cfr+", "pcfr+"])
+def test_a_run_in_float32_that_overflows_ends_with_the_last_good_policy(name):
+    """Payoffs of 3e38 are numbers of float32 (up to 3.4e38); sums of them are not."""
+    ours = kuhn_times(1.5e38)
+    options = {"target": 0.0, "max_steps": 1000}
+    solution = solvers.solve(ours, name, dtype="float32", **options)
+    assert solution.status == "nonfinite"
+    assert solution.history[-1].step < 1000
+    assert solution.nash_conv == min(check.nash_conv for check in solution.history)
+    np.testing.assert_array_equal(solution.gap, solvers.gap(ours, solution.policy))
+    assert solvers.solve(ours, name, **options).status == "max_steps"  # in float64
+
+
+def test_payoffs_beyond_float32_are_refused_there():
+    with pytest.raises(InputError, match=r"large overflow in float32, whose .* is 3\.4e\+38"):
+        solvers.solve(kuhn_times(2e38), dtype="float32")
+
+
+def test_float32_reaches_what_its_dead_zone_allows():
+    """Measured in another implementation: 1.4e-6 with 1e-4 of the payoffs, 2.2e-3 without."""
+    ours = game(BATTLESHIP_2)
+    options = {"target": 0.0, "max_steps": 1000, "dtype": "float32"}
+    solution = solvers.solve(ours, "cfr+", **options)
+    assert solution.dead_zone == pytest.approx(1e-4 * 2)
+    assert solution.nash_conv / 2 == pytest.approx(1.4e-6, rel=0.5)
+    np.testing.assert_array_equal(solution.gap, solvers.gap(ours, solution.policy))
+    without = solvers.solve(ours, "cfr+", dead_zone=0.0, **options)
+    assert without.nash_conv / 2 == pytest.approx(2.2e-3, rel=0.5)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_float32_has_default_dead_zones_for_plus_rules_only(name):
+    options = {"dtype": "float32", "max_steps": 5}
+    if VARIANTS[name].plus:
+        assert solvers.solve(game(KUHN), name, **options).dead_zone == pytest.approx(1e-4 / 3)
+    else:
+        with pytest.raises(InputError, match="give a dead_zone, or solve in float64"):
+            solvers.solve(game(KUHN), name, **options)
+    assert solvers.solve(game(KUHN), name, dead_zone=1e-3, **options).dead_zone == 1e-3
+
+
+@pytest.mark.parametrize("load_string", [LIARS_DICE_3, LEDUC, BATTLESHIP_2])
+def test_the_memory_foreseen_is_what_the_program_takes_and_not_much_more(load_string):
+    """The compiler knows how much its program takes: arguments, results and what is in between."""
+    form = game(load_string).form
+    with jax.enable_x64(True):
+        lowered = cfr.run.lower(
+            form, VARIANTS["cfr"], cfr.init(form), 1, horizon=1.0, dead_zone=0.0
+        )
+        about = lowered.compile().memory_analysis()
+    taken = about.argument_size_in_bytes + about.output_size_in_bytes + about.temp_size_in_bytes
+    assert taken <= driver.solving_bytes(form) <= 3 * taken
+
+
 def test_arguments_out_of_range_are_listed_together():
     with pytest.raises(InputError) as caught:
         solvers.solve(
-            game(KUHN), "cfr", target=-1.0, max_steps=-1, seconds=0.0, dead_zone=float("nan")
+            game(KUHN),
+            "cfr",
+            target=-1.0,
+            max_steps=-1,
+            seconds=0.0,
+            dead_zone=float("nan"),
+            dtype="float16",
         )
     names = [fault.split(" is ")[0] for fault in caught.value.faults]
-    assert names == ["target", "max_steps", "seconds", "dead_zone"]
+    assert names == ["target", "max_steps", "seconds", "dead_zone", "dtype"]
 
 
 def test_a_variant_of_ones_own_is_named_by_its_parameters():

@@ -1,6 +1,7 @@
 """The command line as its users meet it: what it prints where, its exit codes, its files."""
 
 import json
+import math
 import os
 import pty
 import re
@@ -9,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csa_games import dialogue
-from csa_games.cli import COMMANDS, check, main
+from csa_games.cli import COMMANDS, check, compiled, main, memory, solve
 from csa_games.cli.command import Command, Group, parser
-from csa_games.cli.progress import Limits, done
+from csa_games.cli.progress import Limits, done, duration, seconds_to_target, watched
 from csa_games.game import Progress
 from csa_games.runs import read_run
 from csa_games.scenario import builtin_scenarios
+from solvers.driver import check_steps
 
 ROOT = Path(__file__).parents[1]
 ONE_TURN = ["crisis_guidance", "--set", "turns=1"]
@@ -218,6 +221,7 @@ def test_solve_passes_on_its_options(tmp_path, capsys):
         "max_steps": 7,
         "seconds": None,
         "dead_zone": 0.25,
+        "dtype": "float64",
         "set": ["turns=1", "weights.beta=4"],
     }
     assert main([*words, "--target", "1e-9", "--seconds", "0.3"]) == 4
@@ -259,6 +263,7 @@ def test_show_agrees_with_the_game(capsys):
     assert sizes["histories"] == 3 * 2 * 5  # intents, signals, responses
     assert main(["show", "openspiel:kuhn_poker", "--json"]) == 0
     sizes = json.loads(capsys.readouterr().out)["sizes"]
+    assert sizes.pop("bytes") > 30 * 3 * 8  # chance and two payoffs at every leaf
     assert sizes == {"infosets": [6, 6], "sequences": [13, 13], "histories": 30}  # Kuhn 1950
 
 
@@ -276,7 +281,129 @@ def test_games_that_cannot_fit_are_refused_before_they_are_built(monkeypatch, tm
     monkeypatch.setattr(dialogue, "dialogue_game", lambda scenario: pytest.fail("built"))
     words = ["solve", "crisis_guidance", "--set", "turns=12", "--out", str(tmp_path / "run")]
     assert main(words) == 2
-    assert "the game needs about" in capsys.readouterr().err
+    assert re.search(
+        r"crisis_guidance needs about [\de.+]+ [A-Z]+ of memory, and \d+ [A-Z]+ are available "
+        r"here; .* --force",
+        capsys.readouterr().err,
+    )
+    monkeypatch.setattr(memory, "available", lambda root: 100)
+    small = ["csa_oneshot", "--out", str(tmp_path / "run")]
+    assert main(["solve", *small]) == 2
+    assert "100 bytes are available" in capsys.readouterr().err
+    assert main(["compare", "csa_oneshot"]) == 2
+    assert main(["efg", "export", "csa_oneshot", str(tmp_path / "x.efg")]) == 2
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    monkeypatch.setattr(memory, "available", lambda root: 100)
+    assert main(["solve", *small, "--force"]) == 0
+
+
+def test_a_tree_is_refused_once_its_size_is_known(monkeypatch, tmp_path, capsys):
+    words = ["solve", "openspiel:kuhn_poker", "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(memory, "available", lambda root: 100)
+    assert main(words) == 2
+    assert "solving kuhn_poker needs about" in capsys.readouterr().err
+    assert main([*words, "--force"]) == 0
+    assert main(["solve", "openspiel:kuhn_poker", "--method", "lp", "--json"]) == 0
+
+
+def machine(root: Path, files: dict[str, str]) -> Path:
+    """Return a folder with what the system says about itself in `files`."""
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+MEMINFO = {"proc/meminfo": "MemTotal:  64000 kB\nMemFree:  1000 kB\nMemAvailable:  9000 kB\n"}
+V1, V2 = "sys/fs/cgroup/memory/", "sys/fs/cgroup/"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (MEMINFO, 9_216_000),
+        # cgroups(7), version 2: the tightest of the group and those above it counts.
+        (
+            MEMINFO
+            | {
+                "proc/self/cgroup": "0::/job/step\n",
+                f"{V2}job/step/memory.max": "max\n",
+                f"{V2}job/step/memory.current": "4000\n",
+                f"{V2}job/memory.max": "6000000\n",
+                f"{V2}job/memory.current": "4000000\n",
+                f"{V2}job/memory.stat": "anon 7\ninactive_file 500000\n",
+            },
+            2_500_000,
+        ),
+        # A container that sees its own group as the top, under the name that the host gave it.
+        (
+            MEMINFO
+            | {
+                "proc/self/cgroup": "0::/../docker/abc\n",
+                f"{V2}memory.max": "5000\n",
+                f"{V2}memory.current": "6000\n",
+            },
+            0,
+        ),
+        (
+            MEMINFO
+            | {
+                "proc/self/cgroup": "5:cpu,cpuacct:/x\n4:memory:/x\n0::/\n",
+                f"{V1}x/memory.limit_in_bytes": "3000000\n",
+                f"{V1}x/memory.usage_in_bytes": "1000000\n",
+                f"{V1}x/memory.stat": "inactive_file 1\ntotal_inactive_file 10\n",
+                f"{V1}memory.limit_in_bytes": "9223372036854771712\n",
+                f"{V1}memory.usage_in_bytes": "1000000\n",
+            },
+            2_000_010,
+        ),
+    ],
+)
+def test_memory_is_what_the_machine_and_its_groups_leave(files, expected, tmp_path):
+    assert memory.available(machine(tmp_path, files)) == expected
+
+
+def test_memory_of_a_system_that_says_nothing(tmp_path, monkeypatch):
+    assert memory.available(tmp_path) == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    monkeypatch.delattr(memory.os, "sysconf")
+    assert memory.available(tmp_path) is None
+    memory.require(10**30, "anything", force=False, root=tmp_path)
+
+
+def test_a_solve_that_was_stopped_goes_on(tmp_path, capsys):
+    words = ["solve", "openspiel:kuhn_poker", "--target", "1e-5", "--json"]
+    kept = ["--checkpoint", str(tmp_path / "kept"), "--out"]
+    assert main([*words, *kept, str(tmp_path / "a"), "--seconds", "1e-9"]) == 4
+    assert json.loads(capsys.readouterr().out)["status"] == "seconds"
+    assert main([*words, *kept, str(tmp_path / "b")]) == 0
+    assert main([*words, "--out", str(tmp_path / "c")]) == 0
+    stopped, straight = read_run(tmp_path / "b").solution, read_run(tmp_path / "c").solution
+    assert stopped.policy[0].tobytes() == straight.policy[0].tobytes()
+    assert [check.step for check in stopped.history] == [check.step for check in straight.history]
+    capsys.readouterr()
+
+    path = tmp_path / "kept" / "checkpoint.csa"
+    whole = path.read_bytes()
+    assert main([*words, *kept, str(tmp_path / "d"), "--max-steps", "9"]) == 2
+    assert "its max_steps, the horizon, is 100000" in capsys.readouterr().err
+    path.write_bytes(whole[:-7])
+    assert main([*words, *kept, str(tmp_path / "d")]) == 2
+    assert "is damaged or cut short" in capsys.readouterr().err
+    assert path.read_bytes() == whole[:-7]
+    assert not (tmp_path / "d").exists()
+    lp = ["solve", "csa_oneshot", "--method", "lp", *kept, str(tmp_path / "d")]
+    assert main(lp) == 2
+    assert "--checkpoint: lp cannot be resumed" in capsys.readouterr().err
+
+
+def test_solve_in_float32(tmp_path, capsys):
+    words = ["solve", "openspiel:kuhn_poker", "--dtype", "float32", "--out", str(tmp_path / "run")]
+    assert main(words) == 0
+    assert read_run(tmp_path / "run").options["dtype"] == "float32"
+    assert main([*words, "--method", "dcfr"]) == 2
+    assert "give a dead_zone" in capsys.readouterr().err
 
 
 def test_compare_says_the_same_of_a_run_and_of_its_scenario(run, capsys):
@@ -598,7 +725,103 @@ def test_no_color_is_honoured(tmp_path, monkeypatch):
     assert not COLOUR.search(terminal(words, NO_COLOR="1"))
 
 
+def cached(folder: str | Path, *words: str, **environment: str) -> None:
+    """Solve Kuhn poker in a process whose cache folder is `folder`; nothing may be said of it."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    solve = ["solve", "openspiel:kuhn_poker", "--json", "--target", "1e-2", "--out", "run"]
+    ended = process(
+        *solve,
+        *words,
+        env=env | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder)} | environment,
+        cwd=Path(folder).parent,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert all(line.startswith("kuhn_poker: NashConv") for line in ended.stderr.splitlines())
+
+
+def test_compiled_programs_are_kept_for_the_next_command(tmp_path):
+    folder = tmp_path / "cache"
+    cached(folder)
+    programs = {path.name: path.stat().st_mtime_ns for path in folder.rglob("jit_run-*-cache")}
+    assert len(programs) == 1
+    cached(folder)
+    again = {path.name: path.stat().st_mtime_ns for path in folder.rglob("jit_run-*-cache")}
+    assert again == programs
+
+
+def test_nothing_compiled_is_kept_where_that_is_not_wanted(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    compiled.keep_compiled()  # the tests run with JAX_ENABLE_COMPILATION_CACHE=false
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr(solve, "keep_compiled", lambda: pytest.fail("kept"))
+    words = ["solve", "csa_oneshot", "--no-cache", "--out", str(tmp_path / "run")]
+    assert main(words) == 0
+
+
+def test_without_a_place_nothing_is_kept(tmp_path):
+    (tmp_path / "taken").touch()
+    cached(tmp_path / "taken")
+
+
 # Progress
+
+
+def history(gap: Callable[[int], float], steps: int) -> list[Progress]:
+    """Return the checks of a run with the NashConv gap(t), at 100 iterations per second."""
+    return [Progress(t, 2.0 + t / 100, gap(t)) for t in check_steps(steps)]
+
+
+ENDLESS = Limits(target=1e-4, max_steps=10**9, seconds=math.inf)
+
+
+@pytest.mark.parametrize("power", [0.5, 1, 2])
+def test_the_time_to_target_of_a_power_law(power):
+    """The gap 3 t^-power is at 1e-4 when t = (3e4)^(1/power)."""
+    checks = history(lambda t: 3.0 * max(t, 1) ** -power, 50)
+    expected = (3e4 ** (1 / power) - checks[-1].step) / 100
+    assert seconds_to_target(checks, ENDLESS) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_time_to_target_survives_checks_that_are_off():
+    checks = history(lambda t: 50.0 if t in (150, 180) else 3.0 / max(t, 1), 300)
+    assert seconds_to_target(checks, ENDLESS) == pytest.approx(3e4 / 100 - 3, rel=0.2)
+
+
+def test_no_time_to_target_where_there_is_none_to_tell():
+    falling = history(lambda t: 3.0 / max(t, 1), 50)
+    assert seconds_to_target([], ENDLESS) is None
+    assert seconds_to_target(falling[:3], ENDLESS) is None
+    assert seconds_to_target(history(lambda t: 2.0, 500), ENDLESS) is None
+    assert seconds_to_target(history(lambda t: 1.0 + t, 500), ENDLESS) is None
+    assert seconds_to_target(history(lambda t: 0.1 / (1 + math.log1p(t)), 500), ENDLESS) is None
+    for limits in (
+        replace(ENDLESS, target=0.0),
+        replace(ENDLESS, max_steps=29_000),  # 30,000 are needed
+        replace(ENDLESS, seconds=299.0),  # 302 are needed
+    ):
+        assert seconds_to_target(falling, limits) is None
+    assert seconds_to_target(falling, replace(ENDLESS, max_steps=31_000, seconds=303.0)) is not None
+    assert seconds_to_target(falling, replace(ENDLESS, target=0.1)) == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (89.0, "89 s"), (91.0, "2 min"), (5400.0, "2 h"), (172_800.0, "2 days")],
+)
+def test_durations_have_one_unit(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_the_progress_lines_say_how_long_it_takes(capsys):
+    with watched("game", ENDLESS) as show:
+        for check in history(lambda t: 3.0 / max(t, 1), 5000):
+            show(check)
+            show(replace(check, seconds=check.seconds + 0.001))  # between two checks
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first == "game: NashConv 3.00e+00, target 0.0001, step 0 after 2 s"
+    # The target takes 30,000 steps, and 25,000 of them are left.
+    expected = "step 5,000, about 5 min to target after 52 s"
+    assert last == f"game: NashConv 6.00e-04, target 0.0001, {expected}"
 
 
 def test_progress_is_as_far_as_the_nearest_end():

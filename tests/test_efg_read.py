@@ -244,6 +244,7 @@ FAULTS = {
     ),
     "payoff in words": (HEAD + 't "" 1 "" { one 2 }', (2, 13), "found one, expected the payoff"),
     "not a number": (HEAD + 't "" 1 "" { nan 2 }', (2, 13), "found nan, expected the payoff"),
+    "infinite": (HEAD + 't "" 1 "" { 1 -inf }', (2, 15), "found '-inf }', expected the"),
     "half a fraction": (
         HEAD + 't "" 1 "" { 1/ 2 }',
         (2, 13),

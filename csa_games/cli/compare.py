@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from csa_games.cli.command import Command, Outcome
 from csa_games.cli.output import clean, grid, number
 from csa_games.cli.solve import OPTIONS, add_method, certificate, described, solved
-from csa_games.cli.source import add_game, is_run, source
+from csa_games.cli.source import add_force, add_game, is_run, source
 from csa_games.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def _solution(args: argparse.Namespace) -> tuple["Game", "Solution", str]:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     add_game(parser, "SCENARIO", "; or the folder of a run")
+    add_force(parser)
     add_method(parser)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from csa_games.cli.command import Command, Group, Outcome
 from csa_games.cli.output import clean, facts
-from csa_games.cli.source import add_game, source
+from csa_games.cli.source import add_force, add_game, source
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,6 +65,7 @@ def check(args: argparse.Namespace) -> Outcome:
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
     add_game(parser)
+    add_force(parser)
     parser.add_argument("file", metavar="FILE", help="the file to write, x.efg")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from csa_games.cli.command import Command, Outcome, nothing
+from csa_games.cli.memory import available
 from csa_games.cli.output import clean, facts, grid, size, whole
 from csa_games.cli.source import add_game, source
 
@@ -78,6 +79,7 @@ def show_game(args: argparse.Namespace) -> Outcome:
         "numbers": totals(groups),
         "numbers_by_source": _by_source(scenario, groups),
         "sizes": _sizes(size_of),
+        "available_bytes": available(),
     }
     return Outcome(data, lambda console: _show_scenario(console, scenario, size_of))
 
@@ -129,6 +131,8 @@ def _sizes(sizes: "Sizes") -> dict[str, Any]:
 
 def _built(game: "Game", name: str) -> Outcome:
     """Return the sizes of a game that only its tree tells."""
+    from solvers.driver import solving_bytes
+
     treeplexes = game.form.treeplex
     data = {
         "game": name,
@@ -141,7 +145,9 @@ def _built(game: "Game", name: str) -> Outcome:
                 1 + sum(len(actions) for actions in player) for player in game.names.actions
             ],
             "histories": len(game.form.leaves.chance),
+            "bytes": solving_bytes(game.form),
         },
+        "available_bytes": available(),
     }
 
     def show(console: "Console") -> None:
@@ -153,6 +159,7 @@ def _built(game: "Game", name: str) -> Outcome:
             ("infosets", " + ".join(f"{count:,}" for count in sizes["infosets"])),
             ("sequences", " + ".join(f"{count:,}" for count in sizes["sequences"])),
             ("histories", f"{sizes['histories']:,}"),
+            ("memory", f"{_memory(sizes['bytes'])} to solve"),
         ]
         console.print(facts(rows))
 
@@ -236,10 +243,17 @@ def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> 
                     f"user {whole(sizes.sequences[0])}, assistant {whole(sizes.sequences[1])}",
                 ),
                 ("histories", whole(sizes.histories)),
-                ("memory", f"about {size(sizes.bytes)} to build and solve"),
+                ("memory", f"{_memory(sizes.bytes)} to build and solve"),
             ]
         )
     )
+
+
+def _memory(needed: int) -> str:
+    """Return how much memory is needed, beside what is available."""
+    there = available()
+    beside = "" if there is None else f" of the {size(there)} available"
+    return f"about {size(needed)}{beside}"
 
 
 def _parts(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:

@@ -5,9 +5,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import combinations
+from statistics import median
 from typing import TYPE_CHECKING
 
 from csa_games.cli.output import console
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from csa_games.game import Progress
 
 SECONDS_BETWEEN_LINES = 10.0
+RECENT = 10  # checks that the slope is taken from: the last factor of nine in steps
+FLAT = -0.05  # a slope of log gap on log steps above this is none: the target is out of sight
 STOPPING = b"\ncsa: stopping, with the best policy so far; Ctrl-C again stops at once\n"
 
 
@@ -38,6 +42,38 @@ def done(first: float, best: float, now: "Progress", limits: Limits) -> float:
         return 1.0
     way = math.log(first / best) / math.log(first / limits.target) if limits.target > 0 else 0.0
     return min(1.0, max(way, now.step / limits.max_steps, now.seconds / limits.seconds))
+
+
+def seconds_to_target(checks: "Sequence[Progress]", limits: Limits) -> float | None:
+    """Return how long it takes, from the last of `checks` on, until the target is reached.
+
+    The lowest gap so far is taken to go on falling with the power of t that it fell with lately, by
+    the median slope of log gap on log t over all pairs of recent checks (Theil 1950; Sen 1968), at
+    as many seconds per iteration as these took. None while there are too few checks to tell, and if
+    the target will not be reached within the limits.
+    """
+    best = math.inf
+    lowest = []
+    for check in checks:
+        best = min(best, check.nash_conv)
+        lowest.append((check, best))
+    recent = [(check, gap) for check, gap in lowest[-RECENT:] if check.step > 0 and gap > 0]
+    if len(recent) < 3 or limits.target <= 0:
+        return None
+    (first, _), (last, gap) = recent[0], recent[-1]
+    slope = median(
+        math.log(h / g) / math.log(b.step / a.step) for (a, g), (b, h) in combinations(recent, 2)
+    )
+    if gap <= limits.target:
+        return 0.0
+    if slope > FLAT:
+        return None
+    logarithm = math.log(last.step) + math.log(limits.target / gap) / slope
+    if logarithm > math.log(limits.max_steps):
+        return None
+    pace = (last.seconds - first.seconds) / (last.step - first.step)
+    left = (math.exp(logarithm) - last.step) * pace
+    return left if last.seconds + left <= limits.seconds else None
 
 
 @contextmanager
@@ -98,7 +134,7 @@ def _bar(what: str, limits: Limits) -> Iterator[Callable[["Progress"], None]]:
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    first = best = math.inf
+    checks: list[Progress] = []
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
@@ -109,31 +145,52 @@ def _bar(what: str, limits: Limits) -> Iterator[Callable[["Progress"], None]]:
         task = bar.add_task(_short(what), total=None, state="starting")
 
         def show(now: "Progress") -> None:
-            nonlocal first, best
-            first = now.nash_conv if first == math.inf else first
-            best = min(best, now.nash_conv)
-            so_far = done(first, best, now, limits)
-            bar.update(task, total=1.0, completed=so_far, state=_state(now, limits))
+            _note(checks, now)
+            best = min(check.nash_conv for check in checks)
+            so_far = done(checks[0].nash_conv, best, now, limits)
+            bar.update(task, total=1.0, completed=so_far, state=_state(checks, now, limits))
 
         yield show
 
 
 @contextmanager
 def _lines(what: str, limits: Limits) -> Iterator[Callable[["Progress"], None]]:
+    checks: list[Progress] = []
     last = -math.inf
 
     def show(now: "Progress") -> None:
         nonlocal last
+        _note(checks, now)
         if now.seconds - last >= SECONDS_BETWEEN_LINES:
             last = now.seconds
-            sys.stderr.write(f"{what}: {_state(now, limits)} after {now.seconds:.0f} s\n")
+            state = _state(checks, now, limits)
+            sys.stderr.write(f"{what}: {state} after {now.seconds:.0f} s\n")
             sys.stderr.flush()
 
     yield show
 
 
-def _state(now: "Progress", limits: Limits) -> str:
-    return f"NashConv {now.nash_conv:.2e}, target {limits.target:g}, step {now.step:,}"
+def _note(checks: "list[Progress]", now: "Progress") -> None:
+    """Append `now` if it is a check: between checks the gap of the last one is repeated."""
+    if not checks or now.nash_conv != checks[-1].nash_conv:
+        checks.append(now)
+
+
+def _state(checks: "Sequence[Progress]", now: "Progress", limits: Limits) -> str:
+    text = f"NashConv {now.nash_conv:.2e}, target {limits.target:g}, step {now.step:,}"
+    left = seconds_to_target(checks, limits)
+    if not left:
+        return text
+    since = now.seconds - checks[-1].seconds
+    return f"{text}, about {duration(max(left - since, 1.0))} to target"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, to one unit: "40 s", "3 min", "5 h", "12 days"."""
+    for unit, length, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
+        if seconds < most * length:
+            return f"{math.ceil(seconds / length)} {unit}"
+    return f"{math.ceil(seconds / 86400)} days"
 
 
 def _short(name: str) -> str:

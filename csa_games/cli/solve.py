@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from csa_games.cli.command import DONE, MISSED_TARGET, Command, Outcome
+from csa_games.cli.compiled import keep_compiled
+from csa_games.cli.memory import require
 from csa_games.cli.output import clean, facts
 from csa_games.cli.progress import Limits, watched
-from csa_games.cli.source import add_game, is_file, source
+from csa_games.cli.source import add_force, add_game, is_file, source
+from csa_games.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from csa_games.game import Game, Solution
 
-OPTIONS = ("target", "max_steps", "seconds", "dead_zone")
+OPTIONS = ("target", "max_steps", "seconds", "dead_zone", "dtype")
 
 STATUS = {
     "target": "target reached",
@@ -50,7 +53,19 @@ def add_method(parser: argparse.ArgumentParser) -> None:
         "--dead-zone",
         type=float,
         metavar="R",
-        help="regrets up to R count as zero, in payoff units (1e-8 of the largest payoff)",
+        help="regrets up to R count as zero, in payoff units (1e-8 of the largest payoff, and 1e-4 "
+        "of it in float32)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float64", "float32"),
+        help="the numbers of the iterations (float64); certificates are in float64 either way",
+    )
+    parser.add_argument(
+        "--no-cache",
+        action="store_true",
+        help="compile everything again and keep nothing; compiled programs are kept in the user's "
+        "cache folder otherwise",
     )
 
 
@@ -67,16 +82,25 @@ def options(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def solved(game: "Game", args: argparse.Namespace) -> "Solution":
+def solved(game: "Game", args: argparse.Namespace, checkpoint: str | None = None) -> "Solution":
     """Return the solution of `game` as the arguments of `add_method` ask, showing progress."""
     import solvers
+    from solvers.driver import solving_bytes
 
     wanted = options(args)
     if "progress" not in inspect.signature(solvers.SOLVERS[args.method]).parameters:
+        if checkpoint is not None:
+            raise InputError(
+                f"--checkpoint: {args.method} cannot be resumed, and has nothing to keep"
+            )
         return solvers.solve(game, args.method, **wanted)
+    if game.scenario is None:  # of a scenario it was known before it was built
+        require(solving_bytes(game.form), f"solving {game.name}", force=args.force)
+    if not args.no_cache:
+        keep_compiled()
     limits = Limits(wanted["target"], wanted["max_steps"], wanted["seconds"])
     with watched(game.name, limits) as progress:
-        return solvers.solve(game, args.method, progress=progress, **wanted)
+        return solvers.solve(game, args.method, progress=progress, checkpoint=checkpoint, **wanted)
 
 
 def solve_game(args: argparse.Namespace) -> Outcome:
@@ -87,7 +111,7 @@ def solve_game(args: argparse.Namespace) -> Outcome:
     run = args.out or _free(f"runs/{_label(asked.name)}-{args.method}")
     place = check_place(run)
     game = asked.build()
-    solution = solved(game, args)
+    solution = solved(game, args, args.checkpoint)
     used = options(args) | {"set": args.set}
     save_run(place, game, solution, source=asked.name, options=used, tree=asked.tree)
     data = described(game, solution) | {"game": asked.name, "run": run}
@@ -148,7 +172,14 @@ def certificate(solution: "Solution", players: tuple[str, str]) -> str:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     add_game(parser)
+    add_force(parser)
     add_method(parser)
+    parser.add_argument(
+        "--checkpoint",
+        metavar="DIR",
+        help="keep the run in DIR while it works: whatever stops it, the same command goes on from "
+        "there and ends with the same bits",
+    )
     parser.add_argument(
         "--out",
         metavar="RUN",
@@ -163,6 +194,7 @@ SOLVE = Command(
         "csa solve crisis_guidance",
         "csa solve crisis_guidance --set weights.beta=3 --target 1e-3 --out runs/beta-3",
         "csa solve openspiel:leduc_poker --method dcfr --seconds 60",
+        "csa solve my_scenario.toml --target 1e-4 --checkpoint checkpoints/mine",
         "csa solve my_game.efg --method lp --json",
     ),
     _arguments,

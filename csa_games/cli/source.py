@@ -1,13 +1,12 @@
 """The game that a command is about: by name or file, with numbers changed, or out of a run."""
 
 import argparse
-import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from csa_games.cli.output import size
+from csa_games.cli.memory import require
 from csa_games.cli.progress import waiting
 from csa_games.errors import InputError
 
@@ -28,6 +27,7 @@ class Source:
     asked: str
     scenario: "Scenario | None"
     tree: bytes | None = None  # what an .efg file held
+    force: bool = False  # whether to build what may not fit into memory
 
     @property
     def name(self) -> str:
@@ -35,19 +35,15 @@ class Source:
         return Path(self.asked).name if is_file(self.asked) else self.asked
 
     def build(self) -> "Game":
-        """Return the game."""
+        """Return the game; refuse a scenario's that does not fit, before anything is built."""
         from csa_games.dialogue import dialogue_game, sizes
         from csa_games.loading import load
 
         if self.scenario is None:
             with waiting(f"building {self.name}"):
                 return load(self.asked)
-        needed, memory = sizes(self.scenario).bytes, _memory()
-        if memory is not None and needed > memory:
-            raise InputError(
-                f"{self.name}: the game needs about {size(needed)} of memory, and this machine has "
-                f"{size(memory)}; fewer turns, asks, signals or responses make it smaller"
-            )
+        what = f"building and solving {self.name}"
+        require(sizes(self.scenario).bytes, what, force=self.force)
         with waiting(f"building {self.name}"):
             return dialogue_game(self.scenario)
 
@@ -63,6 +59,14 @@ def add_game(parser: argparse.ArgumentParser, name: str = "GAME", more: str = ""
         help="change a number of the scenario, such as weights.beta=3, "
         "intents.malicious.prior=0.05 or turns=2; may be given several times",
     )
+    parser.set_defaults(force=False)
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """Add --force, for commands that build whatever game is named."""
+    parser.add_argument(
+        "--force", action="store_true", help="go on with a game that may not fit into memory"
+    )
 
 
 def source(args: argparse.Namespace) -> Source:
@@ -75,11 +79,12 @@ def source(args: argparse.Namespace) -> Source:
     if asked in builtin or (is_file(asked) and Path(asked).suffix.lower() == ".toml"):
         scenario = read_scenario(builtin.get(asked, Path(asked)))
         changes = dict(map(_change, args.set))
-        return Source(asked, override(scenario, changes) if changes else scenario)
+        changed = override(scenario, changes) if changes else scenario
+        return Source(asked, changed, force=args.force)
     if args.set:
         raise InputError(f"--set: {asked} is no scenario, and has no numbers with names to change")
     is_tree = Path(asked).suffix.lower() == ".efg" and Path(asked).is_file()
-    return Source(asked, None, Path(asked).read_bytes() if is_tree else None)
+    return Source(asked, None, Path(asked).read_bytes() if is_tree else None, args.force)
 
 
 def is_file(asked: str) -> bool:
@@ -90,14 +95,6 @@ def is_file(asked: str) -> bool:
 def is_run(asked: str) -> bool:
     """Return whether `asked` names a folder, which only a run can be."""
     return Path(asked).is_dir()
-
-
-def _memory() -> int | None:
-    """Return this machine's memory in bytes, None where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def _change(text: str) -> tuple[str, Any]:
