@@ -69,12 +69,12 @@ def _worth(form: SequenceForm, policy: tuple[Rows, Rows]) -> tuple[list[Scalar],
 _compiled_worth = jax.jit(_worth)
 
 
-def _mean(q: Array, legal: Array, reach: Array, policy: Array) -> tuple[Array, Array]:
-    return (policy * q).sum(axis=-2), policy
+def _mean(q: Array, legal: Array, reach: Array, policy: Array) -> tuple[Array, tuple[()]]:
+    return (policy * q).sum(axis=-2), ()
 
 
-def _maximum(q: Array, legal: Array, reach: Array, policy: Array) -> tuple[Array, Array]:
-    return namespace(q).where(legal, q, -np.inf).max(axis=-2), policy
+def _maximum(q: Array, legal: Array, reach: Array, policy: Array) -> tuple[Array, tuple[()]]:
+    return namespace(q).where(legal, q, -np.inf).max(axis=-2), ()
 
 
 def expected(game: Game, policy: Policy, number: Float[np.ndarray, " L"]) -> float:

@@ -109,12 +109,12 @@ def seen(form: SequenceForm, player: int, plan: Rows) -> Float[Array, " S_seen"]
     public sequence.
     """
     if (channel := _channel(form, player)) is None:
-        return _joined(plan)
+        return _joined(form, plan)
     masses = (
         from_blocks(grid, spread_intents(rows, heard(grid, channel.signal)))
         for grid, rows in zip(channel.grids, plan, strict=True)
     )
-    return _joined(tuple(masses))
+    return _joined(form, tuple(masses))
 
 
 def reach(treeplex: Treeplex, policy: Rows) -> Rows:
@@ -278,12 +278,14 @@ def _channel(form: SequenceForm | CoupledForm, player: int) -> _Channel | None:
     return _Channel(grids, form.signal)
 
 
-def _joined(rows: tuple[Array, ...]) -> Array:
+def _joined(form: SequenceForm | CoupledForm, rows: tuple[Array, ...]) -> Array:
     """Return `rows` as one vector, the 1 of the empty sequence in front."""
-    if not rows:
-        return np.ones(1)
-    xp = namespace(rows[0])
-    return xp.concat([xp.ones(1, dtype=rows[0].dtype), *(part.reshape(-1) for part in rows)])
+    if rows:
+        xp, dtype = namespace(rows[0]), rows[0].dtype
+    else:
+        numbers = form.weight[0][0] if isinstance(form, CoupledForm) else form.leaves.chance
+        xp, dtype = namespace(numbers), numbers.dtype
+    return xp.concat([xp.ones(1, dtype=dtype), *(part.reshape(-1) for part in rows)])
 
 
 def _sums(form: CoupledForm, player: int, seen: Float[Array, " S_seen"]) -> Array:
@@ -322,21 +324,21 @@ def _seen(form: CoupledForm, player: int, policy: Rows) -> Float[Array, " S_seen
     """Return `seen` of the plan of `policy`, without making whole arrays of a looped level."""
     treeplex = form.treeplex[player]
     if (channel := _channel(form, player)) is None:
-        return _joined(reach(treeplex, policy))
+        return _joined(form, reach(treeplex, policy))
     masses: list[Array] = []
     plan: list[Array] = []
     for k, (grid, rows) in enumerate(zip(channel.grids, policy, strict=True)):
 
-        def block(_: Any, inputs: Any, grid: Grid = grid) -> tuple[Array, Any]:
-            rows, arrival, likely = inputs
+        def block(rows: Any, inputs: Any, grid: Grid = grid) -> tuple[Array, Any]:
+            arrival, likely = inputs
             return spread_intents(rows * fan(grid, arrival)[:, None], likely), ()
 
         arrival = _arrival(treeplex, k, rows, plan)
-        inputs = (rows, arrival, heard(grid, channel.signal))
-        masses.append(from_blocks(grid, visit_blocks(grid, block, (), inputs)[0]))
+        inputs = (arrival, heard(grid, channel.signal))
+        masses.append(from_blocks(grid, visit_blocks(grid, block, rows, inputs)[0]))
         if k + 1 < len(policy):
             plan.append(rows * fan(grid, arrival)[:, None])
-    return _joined(tuple(masses))
+    return _joined(form, tuple(masses))
 
 
 def _visit_grid(grid: Grid, inputs: Any, state: Any, visit: Visit) -> tuple[Array, Any]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal, no_type_check
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int
 
 from csa_games.arrays import Array
@@ -77,8 +78,9 @@ class Grid:
     before this one; P = B^(t+1) histories of asks, Q = G^t those of responses, Z = Y^(t+1) those of
     signals; C histories of responses in a block, which has N = C·Z infosets.
 
-    `block` and `looped` say how the level is walked and change no number of the game: the blocks of
-    a looped level are visited one after the other, and its `shards` are laid over devices.
+    `block`, `looped` and `mesh` say how the level is walked and change no number of the game: the
+    blocks of a looped level are visited one after the other, on the devices of the mesh each with
+    a share of them.
     """
 
     turn: int = field(metadata={"static": True})  # t
@@ -88,7 +90,7 @@ class Grid:
     open: tuple[int, ...] = field(metadata={"static": True})  # the responses that go on
     block: int = field(metadata={"static": True})  # C, a divisor of Q
     looped: bool = field(default=False, metadata={"static": True})
-    shards: int = field(default=1, metadata={"static": True})
+    mesh: Mesh | None = field(default=None, metadata={"static": True})
 
     @property
     def axes(self) -> tuple[int, int, int]:
@@ -106,10 +108,11 @@ class Grid:
     def rows(self) -> tuple[int, int, int]:
         """(K, A, N), the shape of its rows.
 
-        K is P·Q / C, filled up to a multiple of `shards` with idle blocks.
+        K is P·Q / C, filled up to a multiple of the devices with idle blocks.
         """
         p, q, z = self.axes
-        blocks = -(-p * q // self.block // self.shards) * self.shards
+        devices = 1 if self.mesh is None else self.mesh.size
+        blocks = -(-p * q // self.block // devices) * devices
         return blocks, self.responses, self.block * z
 
 

@@ -26,6 +26,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float, Num
 
 from csa_games.arrays import Array, namespace
@@ -137,24 +138,21 @@ def visit_blocks(grid: Grid, block: Block, rows: Any, inputs: Any) -> tuple[Any,
     """Return (outputs, new rows) of `block` over all blocks; leading axes are K.
 
     All at once, or in a looped level one after the other: what a block needs then stays in the
-    cache, and the rows are changed in place. A looped level of several shards runs one loop per
-    shard, over blocks that lie together.
+    cache, and the rows are changed in place. On a mesh every device does so with blocks of its own.
+    A block may return () for new rows, to change none.
     """
     if not grid.looped or not isinstance(jax.tree.leaves(inputs)[0], jax.Array):
         return block(rows, inputs)
-    if grid.shards == 1:
+    if grid.mesh is None:
         return _loop(block, rows, inputs)
-    run = jax.vmap(partial(_loop, block))
-    found: tuple[Any, Any] = run(*jax.tree.map(partial(_split, grid), (rows, inputs)))
-    return jax.tree.map(_join, found)
-
-
-def _split(grid: Grid, x: Num[Array, "K ..."]) -> Num[Array, "D K_D ..."]:
-    return x.reshape(grid.shards, -1, *x.shape[1:])
-
-
-def _join(x: Num[Array, "D K_D ..."]) -> Num[Array, "K ..."]:
-    return x.reshape(-1, *x.shape[2:])
+    split, whole = PartitionSpec(*grid.mesh.axis_names), NamedSharding(grid.mesh, PartitionSpec())
+    run = jax.shard_map(
+        partial(_loop, block), mesh=grid.mesh, in_specs=split, out_specs=split, check_vma=False
+    )
+    # What the blocks read and return is on every device, so that all else is done by each of them,
+    # in the order in which one device does it.
+    outputs, new = run(rows, jax.lax.with_sharding_constraint(inputs, whole))
+    return jax.lax.with_sharding_constraint(outputs, whole), new
 
 
 def _at(tree: Any, k: Any) -> Any:
@@ -170,8 +168,14 @@ def _put(tree: Any, part: Any, k: Any) -> Any:
 
 def _loop(block: Block, rows: Any, inputs: Any) -> tuple[Any, Any]:
     count = jax.tree.leaves(inputs)[0].shape[0]
-    shapes, _ = jax.eval_shape(block, _at(rows, 0), _at(inputs, 0))
-    empty = jax.tree.map(lambda x: jnp.zeros((count, *x.shape[1:]), x.dtype), shapes)
+    outputs, changed = jax.eval_shape(block, _at(rows, 0), _at(inputs, 0))
+    outputs = jax.tree.map(lambda x: jnp.zeros((count, *x.shape[1:]), x.dtype), outputs)
+    if not jax.tree.leaves(changed):  # a block that only looks
+
+        def look(k: Any, outputs: Any) -> Any:
+            return _put(outputs, block(_at(rows, k), _at(inputs, k))[0], k)
+
+        return jax.lax.fori_loop(0, count, look, outputs), changed
 
     def body(k: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
         # The block is handed from turn to turn: were it read here, XLA would read again after the
@@ -181,7 +185,7 @@ def _loop(block: Block, rows: Any, inputs: Any) -> tuple[Any, Any]:
         rows, outputs = _put(rows, new, k), _put(outputs, out, k)
         return rows, outputs, _at(rows, jnp.minimum(k + 1, count - 1))
 
-    rows, outputs, _ = jax.lax.fori_loop(0, count, body, (rows, empty, _at(rows, 0)))
+    rows, outputs, _ = jax.lax.fori_loop(0, count, body, (rows, outputs, _at(rows, 0)))
     return outputs, rows
 
 

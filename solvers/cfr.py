@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from csa_games.arrays import Array
+from csa_games.arrays import Array, sum_of_actions
 from csa_games.fold import Rows, Visit, coupled, legal_rows, sweep, table_of
 from csa_games.game import CoupledForm, Policy, SequenceForm, Treeplex
 from solvers.regret import Number, Variant, at, discount, regret_matching
@@ -101,7 +101,7 @@ def _update(variant: Variant, t: Int[Array, ""], horizon: Number, dead_zone: Num
         state: tuple[Array, Array, Array],
     ) -> tuple[Array, tuple[Array, Array, Array]]:
         old, plan_sum, policy = state
-        mean = (policy * q).sum(axis=-2)
+        mean = sum_of_actions(policy * q)
         instantaneous = jnp.where(legal, q - mean[:, None], 0)
 
         now = t.astype(policy.dtype)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from jaxtyping import Bool, Float
 
-from csa_games.arrays import Array, namespace
+from csa_games.arrays import Array, namespace, sum_of_actions
 
 Number = float | Array
 Schedule = tuple[Number, Number]
@@ -117,6 +117,6 @@ def regret_matching(
     """
     xp = namespace(regret)
     positive = xp.where(legal & (regret > dead_zone), regret, 0)
-    total = positive.sum(axis=-2, keepdims=True)
+    total = sum_of_actions(positive)[..., None, :]
     uniform = legal / legal.sum(axis=-2, keepdims=True).astype(regret.dtype)
     return xp.where(total > 0, positive / xp.where(total > 0, total, 1), uniform)

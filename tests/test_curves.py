@@ -86,10 +86,17 @@ def curve(folder, algorithm, name):
     return np.array([float(number) for number in published(folder, algorithm, name)["conv"]])
 
 
+# Regrets of LiarsDice3 tie exactly. What rounding leaves of a tie depends on how the compiler fuses
+# products and sums, and without a dead zone the run follows it: another 0.3 % at t = 7.
+TIES = {"LiarsDice3": 1e-9}
+
+
 @pytest.mark.parametrize("algorithm", METHODS)
 @pytest.mark.parametrize("name", ["KuhnPoker", "GoofSpiel3", "LiarsDice3"])
 def test_published_curve_at_every_iteration(shared_data, name, algorithm):
-    found = exploitabilities(GAMES[name], VARIANTS[METHODS[algorithm]], range(1, STEPS + 1))
+    found = exploitabilities(
+        GAMES[name], VARIANTS[METHODS[algorithm]], range(1, STEPS + 1), TIES.get(name, 0.0)
+    )
     clamped = np.maximum(found, 1e-12)  # as the authors report it
     np.testing.assert_allclose(clamped, curve(shared_data, algorithm, name), rtol=1e-8, atol=0)
 
@@ -118,7 +125,7 @@ def test_replay_of_learned_discounts(shared_data, name, until):
         Variant(alpha=constant(a), beta=constant(b), gamma=constant(g), discount=1.0)
         for a, b, g in schedule
     ]
-    found = exploitabilities(GAMES[name], variants, range(1, until + 1))
+    found = exploitabilities(GAMES[name], variants, range(1, until + 1), TIES.get(name, 0.0))
     expected = curve(shared_data, "DDCFR_es_model", name)[:until]
     np.testing.assert_allclose(np.maximum(found, 1e-12), expected, rtol=1e-8, atol=0)
 

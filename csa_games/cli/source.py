@@ -36,7 +36,8 @@ class Source:
 
     def build(self) -> "Game":
         """Return the game; refuse a scenario's that does not fit, before anything is built."""
-        from csa_games.dialogue import dialogue_game, sizes
+        from csa_games.dialogue import sizes
+        from csa_games.factored import factored_game
         from csa_games.loading import load
 
         if self.scenario is None:
@@ -45,7 +46,7 @@ class Source:
         what = f"building and solving {self.name}"
         require(sizes(self.scenario).bytes, what, force=self.force)
         with waiting(f"building {self.name}"):
-            return dialogue_game(self.scenario)
+            return factored_game(self.scenario)
 
 
 def add_game(parser: argparse.ArgumentParser, name: str = "GAME", more: str = "") -> None:
