@@ -8,13 +8,30 @@ by the collectives that XLA inserts; the sums are those of one device, in the sa
 """
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from csa_games.arrays import Array
 from csa_games.fold import Rows
-from csa_games.game import Grid, Level, SequenceForm, Treeplex
+from csa_games.game import ASSISTANT, Grid, Level, SequenceForm
+
+_EVERYWHERE = PartitionSpec()  # type: ignore[no-untyped-call]
+_SPLIT = PartitionSpec("histories")  # type: ignore[no-untyped-call]
+
+
+def spread(form: SequenceForm) -> SequenceForm:
+    """Return `form` with the blocks of its looped level, if any, laid over all devices of JAX."""
+    if len(jax.devices()) == 1 or not any(map(is_looped, form.treeplex[ASSISTANT].levels)):
+        return form
+    mesh = Mesh(np.array(jax.devices()), ("histories",))
+    first, second = (
+        replace(treeplex, levels=tuple(_on(level, mesh) for level in treeplex.levels))
+        for treeplex in form.treeplex
+    )
+    return replace(form, treeplex=(first, second))
 
 
 def is_looped(level: Level | Grid) -> bool:
@@ -22,16 +39,21 @@ def is_looped(level: Level | Grid) -> bool:
     return isinstance(level, Grid) and level.looped
 
 
-def sharded(form: SequenceForm, mesh: Mesh) -> SequenceForm:
-    """Return `form` with the blocks of its looped levels laid over `mesh`, idle ones among them.
-
-    Other levels and forms without a looped level are left as they are.
-    """
+def placed(form: SequenceForm, pair: tuple[Rows, Rows]) -> tuple[Rows, Rows]:
+    """Return both players' rows on the devices that the levels of `form` are laid over."""
     first, second = (
-        replace(treeplex, levels=tuple(_on(level, mesh) for level in treeplex.levels))
-        for treeplex in form.treeplex
+        tuple(map(_put, treeplex.levels, rows))
+        for treeplex, rows in zip(form.treeplex, pair, strict=True)
     )
-    return replace(form, treeplex=(first, second))
+    return first, second
+
+
+def everywhere(form: SequenceForm, tree: Any) -> Any:
+    """Return the arrays of `tree`, the same on every device that `form` is laid over."""
+    for level in form.treeplex[ASSISTANT].levels:
+        if isinstance(level, Grid) and level.mesh is not None:
+            return jax.device_put(tree, NamedSharding(level.mesh, _EVERYWHERE))
+    return jax.device_put(tree)
 
 
 def _on(level: Level | Grid, mesh: Mesh) -> Level | Grid:
@@ -40,19 +62,7 @@ def _on(level: Level | Grid, mesh: Mesh) -> Level | Grid:
     return level
 
 
-def mesh_of(devices: int) -> Mesh:
-    """Return the mesh of the first `devices` devices, with the axis "histories"."""
-    return Mesh(np.array(jax.devices()[:devices]), ("histories",))
-
-
-def rows_sharding(treeplex: Treeplex, mesh: Mesh) -> tuple[NamedSharding, ...]:
-    """Return where the rows of each level go."""
-    whole, split = PartitionSpec(), PartitionSpec("histories")
-    return tuple(
-        NamedSharding(mesh, split if is_looped(level) else whole) for level in treeplex.levels
-    )
-
-
-def place_rows(treeplex: Treeplex, rows: Rows, mesh: Mesh) -> Rows:
-    """Return `rows` on the devices of `mesh`."""
-    return tuple(map(jax.device_put, rows, rows_sharding(treeplex, mesh)))
+def _put(level: Level | Grid, rows: Array) -> Array:
+    if isinstance(level, Grid) and level.mesh is not None:
+        return jax.device_put(rows, NamedSharding(level.mesh, _SPLIT))
+    return rows

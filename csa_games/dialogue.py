@@ -137,9 +137,8 @@ def dialogue_game(scenario: Scenario, most_histories: int = MOST_HISTORIES) -> G
     size = sizes(scenario)
     if size.histories > most_histories:
         raise InputError(
-            f"{scenario.name}: found {size.histories:.3g} complete histories (about "
-            f"{size.bytes / 1e9:.3g} GB), expected at most {most_histories:,}: "
-            "take fewer turns, asks, signals or responses"
+            f"{scenario.name}: found {size.histories:.3g} complete histories, expected at most "
+            f"{most_histories:,}: take fewer turns, asks, signals or responses"
         )
     return build(
         lambda: dialogue_root(scenario),
@@ -257,22 +256,27 @@ def _numbered(parts: Sequence[Intent | Ask | Signal | Response]) -> dict[str, in
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large a scenario's game is, known before anything is built."""
+    """How large a scenario's game is, known before anything is built.
+
+    `bytes` is what building and solving the factored layout takes at its peak, roughly, on top of
+    Python and JAX.
+    """
 
     infosets: tuple[int, int]
     sequences: tuple[int, int]  # legal ones, the empty one included
     histories: int  # complete ones: the leaves of the tree
-    bytes: int  # what building and solving take at their peak, roughly, on top of Python and JAX
+    bytes: int
 
 
-# Fitted to the growth of resident memory on crisis_guidance, with all its intents and with one
-# alone (PCFR+, float64). Building takes half of each: 190 and 110.
-BYTES_PER_LEAF = 400
-BYTES_PER_SEQUENCE = 300
+# Of solving in the factored layout. Measured: resident memory grew to 78 bytes per slot of the
+# assistant on a dialogue of 2.5e8 histories, iterations in float32 on two devices; float64 takes 8
+# more for the regrets and policies. The public part of a game is smaller by all the signals.
+BYTES_PER_SLOT = 100
+BYTES_PER_PUBLIC_SEQUENCE = 400
 
 
 def sizes(scenario: Scenario) -> Sizes:
-    """Return the exact sizes of the game that `dialogue_game` would build, by counting.
+    """Return the exact sizes of the game of `scenario`, by counting.
 
     Turn by turn, histories are counted by all that the rest depends on: the intent and the last
     response. The assistant's information sets do not tell the intent, so they are counted by the
@@ -331,11 +335,21 @@ def sizes(scenario: Scenario) -> Sizes:
                         after_alive[who & mask, r] += count
         open_, public, alive = after_open, after_public, after_alive
 
-    widths = [len(may_ask[i, None]) for i in possible if table.strategic[i]]
-    slots = user_infosets * max(widths, default=1) + assistant_infosets * responses
+    levels = scenario.turns if goes_on else 1
+    asked = sum(bool(table.legal[:, b].any()) for b in talking)
+    turns = [(asked ** (t + 1) * len(goes_on) ** t, t) for t in range(levels)]
+    public = sum(count for count, _ in turns) * responses
+    slots = sum(count * len(scenario.signals) ** (t + 1) for count, t in turns) * responses
     return Sizes(
         infosets=(user_infosets, assistant_infosets),
         sequences=(1 + user_sequences, 1 + assistant_infosets * responses),
         histories=leaves,
-        bytes=leaves * BYTES_PER_LEAF + slots * BYTES_PER_SEQUENCE,
+        bytes=slots * BYTES_PER_SLOT + public * len(scenario.intents) * BYTES_PER_PUBLIC_SEQUENCE,
     )
+
+
+def histories(game: Game) -> int:
+    """Return how many complete histories `game` has, whatever its layout."""
+    if game.scenario is None:
+        return len(game.form.leaves.chance)
+    return sizes(game.scenario).histories

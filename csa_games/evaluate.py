@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from csa_games.arrays import Array, namespace
+from csa_games.devices import everywhere, is_looped, placed
 from csa_games.dialogue import COMPONENTS, ENDINGS
 from csa_games.errors import InputError
 from csa_games.fold import (
@@ -26,7 +27,7 @@ from csa_games.fold import (
     sweep,
     table_of,
 )
-from csa_games.game import ASSISTANT, Game, Grid, Policy, SequenceForm
+from csa_games.game import ASSISTANT, Game, Policy, SequenceForm
 from csa_games.scenario import Scenario
 
 
@@ -48,11 +49,18 @@ def value_and_gap(
         rows_of(treeplex, np.asarray(table, np.float64))
         for treeplex, table in zip(form.treeplex, policy, strict=True)
     )
-    if any(isinstance(level, Grid) and level.looped for level in form.treeplex[ASSISTANT].levels):
-        with jax.enable_x64(True):  # block by block, where whole arrays would not fit
-            worth, best = jax.device_get(_compiled_worth(form, (first, second)))
-    else:
+    if not any(map(is_looped, form.treeplex[ASSISTANT].levels)):
         worth, best = _worth(form, (first, second))
+        return np.asarray(worth), np.asarray(best) - np.asarray(worth)
+    return value_and_gap_on_device(form, placed(form, (first, second)))
+
+
+def value_and_gap_on_device(
+    form: SequenceForm, policy: tuple[Rows, Rows]
+) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+    """Return `value_and_gap` of rows in float64, block by block where whole arrays are too large."""
+    with jax.enable_x64(True):
+        worth, best = jax.device_get(_compiled_worth(everywhere(form, form), policy))
     return np.asarray(worth), np.asarray(best) - np.asarray(worth)
 
 

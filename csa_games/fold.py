@@ -215,15 +215,21 @@ def table_of(treeplex: Treeplex, rows: Rows) -> Num[Array, "I A"]:
     """Undo `rows_of`; slots that a level's rows do not have are 0."""
     if not rows:
         return np.zeros((0, treeplex.width))
-    xp = namespace(rows[0])
-    parts = []
+    if not all(isinstance(part, np.ndarray) for part in rows):
+        xp = namespace(rows[0])
+        parts = (
+            xp.permute_dims(part, (0, 2, 1)).reshape(-1, part.shape[1])[: level.infosets]
+            for level, part in zip(treeplex.levels, rows, strict=True)
+        )
+        return xp.concat(
+            [xp.pad(part, ((0, 0), (0, treeplex.width - part.shape[1]))) for part in parts]
+        )
+    table, start = np.zeros((treeplex.infosets, treeplex.width), rows[0].dtype), 0
     for level, part in zip(treeplex.levels, rows, strict=True):
-        table = xp.permute_dims(part, (0, 2, 1)).reshape(-1, part.shape[1])[: level.infosets]
-        if missing := treeplex.width - part.shape[1]:
-            blank = xp.zeros((level.infosets, missing), dtype=part.dtype)
-            table = xp.concat([table, blank], axis=1)
-        parts.append(table)
-    return xp.concat(parts)
+        here = part.transpose(0, 2, 1).reshape(-1, part.shape[1])[: level.infosets]
+        table[start : start + level.infosets, : part.shape[1]] = here
+        start += level.infosets
+    return table
 
 
 def sequence_numbers(treeplex: Treeplex) -> Int[np.ndarray, "I A"]:

@@ -145,14 +145,16 @@ def visit_blocks(grid: Grid, block: Block, rows: Any, inputs: Any) -> tuple[Any,
         return block(rows, inputs)
     if grid.mesh is None:
         return _loop(block, rows, inputs)
-    split, whole = PartitionSpec(*grid.mesh.axis_names), NamedSharding(grid.mesh, PartitionSpec())
+    split = PartitionSpec(*grid.mesh.axis_names)  # type: ignore[no-untyped-call]
+    whole = NamedSharding(grid.mesh, PartitionSpec())  # type: ignore[no-untyped-call]
     run = jax.shard_map(
         partial(_loop, block), mesh=grid.mesh, in_specs=split, out_specs=split, check_vma=False
     )
     # What the blocks read and return is on every device, so that all else is done by each of them,
     # in the order in which one device does it.
-    outputs, new = run(rows, jax.lax.with_sharding_constraint(inputs, whole))
-    return jax.lax.with_sharding_constraint(outputs, whole), new
+    everywhere = partial(jax.lax.with_sharding_constraint, shardings=whole)
+    outputs, new = run(rows, everywhere(inputs))
+    return everywhere(outputs), new
 
 
 def _at(tree: Any, k: Any) -> Any:

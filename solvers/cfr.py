@@ -123,8 +123,7 @@ def _update(variant: Variant, t: Int[Array, ""], horizon: Number, dead_zone: Num
     return visit
 
 
-@jax.jit
-def run(
+def iterated(
     form: SequenceForm,
     variant: Variant,
     state: State,
@@ -134,10 +133,7 @@ def run(
     dead_zone: Number,
     simultaneous: bool | Bool[Array, ""] = False,
 ) -> State:
-    """Return the state after `steps` more iterations; arguments as in `step`.
-
-    Everything but the shape of the game is traced: one compilation serves all variants.
-    """
+    """Return the state after `steps` more iterations; arguments as in `step`."""
     ready = coupled(form)  # outside the loop
 
     def body(_: Array, state: State) -> State:
@@ -153,10 +149,20 @@ def run(
     return jax.lax.fori_loop(0, steps, body, state)
 
 
+run = jax.jit(iterated)
+"""`iterated`, compiled. All but the shape of the game is traced: one program for all variants."""
+
+run_in_place = jax.jit(iterated, donate_argnames="state")
+"""`run` in the memory of the state that it is given, which cannot be read afterwards."""
+
+
 def average(form: SequenceForm, state: State) -> Policy:
     """Return the average policies, the ones with the guarantee; uniform where never reached."""
-    first, second = (
-        table_of(treeplex, behavioural(treeplex, total))
-        for treeplex, total in zip(form.treeplex, state.plan_sum, strict=True)
-    )
-    return first, second
+    rows = average_rows(form, state.plan_sum)
+    return table_of(form.treeplex[0], rows[0]), table_of(form.treeplex[1], rows[1])
+
+
+def average_rows(form: SequenceForm, plan_sum: tuple[Rows, Rows]) -> tuple[Rows, Rows]:
+    """Return the policies of weighted sums of plans, as rows."""
+    first, second = form.treeplex
+    return behavioural(first, plan_sum[0]), behavioural(second, plan_sum[1])

@@ -10,15 +10,19 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from csa_games.arrays import Array
+from csa_games.devices import everywhere, is_looped, placed, spread
 from csa_games.errors import InputError
-from csa_games.game import Game, Progress, SequenceForm, Solution, Status
-from solvers.cfr import State, average, init, run
+from csa_games.evaluate import value_and_gap, value_and_gap_on_device
+from csa_games.fold import Rows, table_of
+from csa_games.game import ASSISTANT, Game, Progress, SequenceForm, Solution, Status
+from solvers.cfr import State, average, average_rows, init, run_in_place
 from solvers.checkpoint import Reached, identity, read, write
 from solvers.regret import VARIANTS, Variant
-from solvers.response import certify, refuse_quantal
+from solvers.response import refuse_quantal
 from solvers.sequence import payoff_scale
 
 DEAD_ZONES: Mapping[str, float] = MappingProxyType({"float64": 1e-8, "float32": 1e-4})
@@ -108,8 +112,9 @@ def solve(
 
     began = perf_counter()
     with jax.enable_x64(True):
-        form = jax.device_put(_cast(game, dtype))
-        reached = Reached(init(form), best=None, history=(), seconds=0.0)
+        game = replace(game, form=spread(game.form))
+        form = everywhere(game.form, _cast(game, dtype))
+        reached = Reached(_on_devices(form, init(form)), best=None, history=(), seconds=0.0)
     save: Callable[[Reached], None] = lambda _: None
     if checkpoint is not None:
         this = identity(
@@ -132,7 +137,7 @@ def solve(
 
     def more(state: State, steps: int) -> State:
         with jax.enable_x64(True):
-            return run(
+            return run_in_place(
                 form,
                 variant,
                 state,
@@ -190,7 +195,8 @@ def solve(
         if reached.best is None:
             raise
         status = "interrupted"
-        save(replace(reached, seconds=clock()))
+        if not any(array.is_deleted() for array in jax.tree.leaves(reached.state)):
+            save(replace(reached, seconds=clock()))  # else in the middle of an iteration
 
     if reached.best is None:
         raise InputError(f"the payoffs of {game.name} are so large that sums of them overflow")
@@ -225,7 +231,12 @@ def _resumed(folder: Path | str, this: Mapping[str, Any], fresh: Reached, game: 
     if found is None:
         return fresh
     with jax.enable_x64(True):
-        return replace(found, state=jax.device_put(found.state))
+        return replace(found, state=_on_devices(game.form, found.state))
+
+
+def _on_devices(form: SequenceForm, state: State) -> State:
+    regret, plan_sum, policy = (jax.device_put(placed(form, pair)) for pair in state[:3])
+    return State(regret, plan_sum, policy, everywhere(form, state.t))
 
 
 def _pieces(more: Callable[[State, int], State], state: State, stop: int) -> Iterator[State]:
@@ -257,15 +268,15 @@ def _checked(
     game: Game, reached: Reached, method: str, dead_zone: float, clock: Callable[[], float]
 ) -> Reached | None:
     """Return `reached` with a check of its state, None where that is not finite."""
-    found = _check(game, jax.device_get(reached.state), method, dead_zone)
-    if found is None:
+    lowest = math.inf if reached.best is None else reached.best.nash_conv
+    nash_conv, found = _check(game, reached.state, lowest, method, dead_zone)
+    if not math.isfinite(nash_conv):
         return None
     now = clock()
-    better = reached.best is None or found.nash_conv < reached.best.nash_conv
     return Reached(
         state=reached.state,
-        best=found if better else reached.best,
-        history=(*reached.history, Progress(int(reached.state.t), now, found.nash_conv)),
+        best=found or reached.best,
+        history=(*reached.history, Progress(int(reached.state.t), now, nash_conv)),
         seconds=now,
     )
 
@@ -289,21 +300,47 @@ def name_of(variant: Variant) -> str:
     return next(names, repr(variant))
 
 
-def _check(game: Game, state: State, method: str, dead_zone: float) -> Solution | None:
-    """Return the average policy of `state` (numpy) with its certificate, None where not finite."""
-    if not _finite(state):
-        return None
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = certify(
-            game,
-            average(game.form, state),
-            method=method,
-            steps=int(state.t),
-            seconds=0.0,
-            status="max_steps",
-            dead_zone=dead_zone,
-        )
-    return found if math.isfinite(found.nash_conv) else None
+def _check(
+    game: Game, state: State, best: float, method: str, dead_zone: float
+) -> tuple[float, Solution | None]:
+    """Return the NashConv of the average policy of `state`, nan where that is not finite.
+
+    And its certificate where it is lower than `best`.
+    """
+    if any(map(is_looped, game.form.treeplex[ASSISTANT].levels)):
+        with jax.enable_x64(True):  # no array of the policy but this one, until it is the best
+            finite, rows = _average_on_device(game.form, state)
+        value, gap = value_and_gap_on_device(game.form, rows)
+        if not finite or not gap.sum() < best:
+            return float(gap.sum()) if finite else math.nan, None
+        first, second = map(table_of, game.form.treeplex, jax.device_get(rows))
+    else:
+        state = jax.device_get(state)
+        if not _finite(state):
+            return math.nan, None
+        first, second = average(game.form, state)
+        with np.errstate(over="ignore", invalid="ignore"):
+            value, gap = value_and_gap(game.form, (first, second))
+    found = Solution(
+        game=game.name,
+        method=method,
+        policy=(first, second),
+        value=value,
+        gap=gap,
+        steps=int(state.t),
+        seconds=0.0,
+        status="max_steps",
+        game_class=game.game_class,
+        dead_zone=dead_zone,
+    )
+    return found.nash_conv, found if found.nash_conv < best else None
+
+
+@jax.jit
+def _average_on_device(form: SequenceForm, state: State) -> tuple[Array, tuple[Rows, Rows]]:
+    """Return whether all numbers of `state` are finite, and its average policies."""
+    finite = jnp.stack([jnp.isfinite(array).all() for array in jax.tree.leaves(state)]).all()
+    return finite, average_rows(form, state.plan_sum)
 
 
 def _refuse_default_dead_zone(variant: Variant, method: str, dtype: str) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
 
+from csa_games.devices import is_looped
 from csa_games.fold import Rows, legal_rows, sequence_numbers
-from csa_games.game import ASSISTANT, Grid, SequenceForm, Treeplex
+from csa_games.game import ASSISTANT, USER, Grid, SequenceForm, Treeplex
 from csa_games.grid import likelihood, public_sequences
 from solvers.regret import regret_matching
 
@@ -39,8 +40,33 @@ def payoff_matrix(form: SequenceForm, player: int) -> sparse.csr_array:
 
 
 def payoff_scale(form: SequenceForm) -> float:
-    """Return the largest absolute entry of both payoff matrices, in payoff units."""
+    """Return the largest absolute entry of both payoff matrices, in payoff units.
+
+    Where there are too many histories to enumerate, those of a level that is visited block by
+    block, it is a bound: entries that sum over kernel intents are bounded by the sum of the bounds.
+    """
+    if any(map(is_looped, form.treeplex[ASSISTANT].levels)):
+        return max(_bound(form, player) for player in (0, 1))
     return max(float(abs(payoff_matrix(form, player)).max()) for player in (0, 1))
+
+
+def _bound(form: SequenceForm, player: int) -> float:
+    """Return a bound on the absolute entries of a payoff matrix of the factored layout."""
+    leaves, signal = form.leaves, np.asarray(form.signal)
+    most = [np.ones(1)]  # by public sequence: the likelihood of the likeliest signals
+    for grid in form.treeplex[ASSISTANT].levels:
+        assert isinstance(grid, Grid)
+        p, q, _ = grid.axes
+        likely = np.asarray(likelihood(signal, grid.turn + 1)).max(axis=2)  # [P, T]
+        shape = (p, grid.responses, q, len(signal))
+        most.append(np.broadcast_to(likely[:, None, None], shape).reshape(-1))
+    public = np.asarray(leaves.sequence[ASSISTANT])
+    size = np.abs(np.asarray(leaves.chance) * np.asarray(leaves.payoff[player]))
+    size = size * np.concatenate(most)[public]
+    kernel = np.asarray(leaves.sequence[USER]) == 0
+    whose = (public[kernel] + len(signal) - 1) // len(signal)  # without the intent; 0 stays 0
+    together = np.bincount(whose, weights=size[kernel])
+    return float(max(size[~kernel].max(initial=0), together.max(initial=0)))
 
 
 def _heard(

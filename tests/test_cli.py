@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csa_games import dialogue
+from csa_games import factored
 from csa_games.cli import COMMANDS, check, compiled, main, memory, solve
 from csa_games.cli.command import Command, Group, parser
 from csa_games.cli.progress import Limits, done, duration, seconds_to_target, watched
@@ -245,13 +245,13 @@ def test_runs_get_new_folders_unless_they_are_named(tmp_path, monkeypatch, capsy
 
 
 def test_show_counts_before_anything_is_built(monkeypatch, capsys):
-    monkeypatch.setattr(dialogue, "dialogue_game", lambda scenario: pytest.fail("built"))
+    monkeypatch.setattr(factored, "factored_game", lambda scenario: pytest.fail("built"))
     assert main(["show", "crisis_guidance", "--set", "turns=8", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["sizes"]["histories"] > 10**12
     assert sum(shown["numbers"].values()) == sum(shown["numbers_by_source"].values()) > 100
     assert main(["show", "crisis_guidance", "--set", "turns=8"]) == 0
-    assert re.search(r"memory +about [\d.]+ (TB|PB)", capsys.readouterr().out)
+    assert re.search(r"memory +about [\d.]+ (TB|PB|EB)", capsys.readouterr().out)
 
 
 def test_show_agrees_with_the_game(capsys):
@@ -278,7 +278,7 @@ def test_a_scenario_from_a_stranger_does_not_reach_the_terminal(tmp_path, capsys
 
 
 def test_games_that_cannot_fit_are_refused_before_they_are_built(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(dialogue, "dialogue_game", lambda scenario: pytest.fail("built"))
+    monkeypatch.setattr(factored, "factored_game", lambda scenario: pytest.fail("built"))
     words = ["solve", "crisis_guidance", "--set", "turns=12", "--out", str(tmp_path / "run")]
     assert main(words) == 2
     assert re.search(

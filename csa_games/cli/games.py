@@ -131,6 +131,7 @@ def _sizes(sizes: "Sizes") -> dict[str, Any]:
 
 def _built(game: "Game", name: str) -> Outcome:
     """Return the sizes of a game that only its tree tells."""
+    from csa_games.dialogue import histories
     from solvers.driver import solving_bytes
 
     treeplexes = game.form.treeplex
@@ -144,7 +145,7 @@ def _built(game: "Game", name: str) -> Outcome:
             "sequences": [
                 1 + sum(len(actions) for actions in player) for player in game.names.actions
             ],
-            "histories": len(game.form.leaves.chance),
+            "histories": histories(game),
             "bytes": solving_bytes(game.form),
         },
         "available_bytes": available(),

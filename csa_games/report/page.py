@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from csa_games import plots
 from csa_games.conduct import asks_by, responses_by, typical_conversations
-from csa_games.dialogue import ENDINGS
+from csa_games.dialogue import ENDINGS, histories
 from csa_games.evaluate import MEASURES
 from csa_games.evidence import cited, sourced, totals
 from csa_games.game import ASSISTANT, Game, Solution
@@ -76,7 +76,7 @@ def report(
                 zip(game.names.players, game.form.treeplex, strict=True)
             )
         ],
-        "leaves": len(game.form.leaves.chance),
+        "leaves": histories(game),
     }
     if game.scenario is None:
         shown["tables"] = [
