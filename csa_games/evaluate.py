@@ -58,7 +58,7 @@ def value_and_gap(
 def value_and_gap_on_device(
     form: SequenceForm, policy: tuple[Rows, Rows]
 ) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
-    """Return `value_and_gap` of rows in float64, block by block where whole arrays are too large."""
+    """Return `value_and_gap` of rows in float64 that may be too large for whole arrays."""
     with jax.enable_x64(True):
         worth, best = jax.device_get(_compiled_worth(everywhere(form, form), policy))
     return np.asarray(worth), np.asarray(best) - np.asarray(worth)

@@ -25,9 +25,9 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from csa_games.dialogue import dialogue_game
 from csa_games.errors import InputError
 from csa_games.evaluate import expected
+from csa_games.factored import factored_game
 from csa_games.files import write_folder
 from csa_games.fold import legal_mask
 from csa_games.game import Game, GameClass, Policy, Progress, Solution, Status
@@ -268,7 +268,7 @@ def _game(folder: Path, kept: _Game) -> Game:
                 f"{folder / RECORD}: the scenario is not the one that was solved: its SHA-256 is "
                 f"{_hash(kept.scenario)}, recorded is {kept.scenario_sha256}"
             )
-        return dialogue_game(scenario_from(kept.scenario, f"{folder / RECORD}: game.scenario"))
+        return factored_game(scenario_from(kept.scenario, f"{folder / RECORD}: game.scenario"))
     if (folder / TREE).exists():
         return replace(read_efg(folder / TREE), name=kept.name)
     return load(kept.source)

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csa_games import factored
+from csa_games import dialogue, factored
 from csa_games.cli import COMMANDS, check, compiled, main, memory, solve
 from csa_games.cli.command import Command, Group, parser
 from csa_games.cli.progress import Limits, done, duration, seconds_to_target, watched

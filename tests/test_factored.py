@@ -48,11 +48,11 @@ def same_infosets(explicit: Game, factored: Game, player: int) -> list[int]:
     return [place[key] for key in explicit.names.infosets[player]]
 
 
-def walked(game: Game, *, block: int, shards: int = 1) -> Game:
+def walked(game: Game, *, block: int) -> Game:
     """Return `game` with its last level visited in blocks of at most `block` rows."""
     user, assistant = game.form.treeplex
     *above, last = assistant.levels
-    looped = replace(last, block=largest_block(last, block), looped=True, shards=shards)
+    looped = replace(last, block=largest_block(last, block), looped=True)
     form = replace(game.form, treeplex=(user, replace(assistant, levels=(*above, looped))))
     return replace(game, form=form)
 
@@ -167,14 +167,11 @@ def test_runs_are_those_of_the_explicit_layout(name):
         np.testing.assert_allclose(np.asarray(ours)[where], theirs, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize(("block", "shards"), [(1, 1), (300, 1), (1, 2), (200, 4)])
-def test_how_a_level_is_walked_changes_no_number(block, shards):
-    """Blocks of any size, and shards that do not divide their number (there are 45)."""
+@pytest.mark.parametrize(("block", "blocks"), [(1, 45), (300, 9)])
+def test_how_a_level_is_walked_changes_no_number(block, blocks):
     whole = crisis(2)
-    game = walked(whole, block=block, shards=shards)
-    last = game.form.treeplex[1].levels[-1]
-    assert last.rows[0] % shards == 0
-    assert last.rows[0] >= 9
+    game = walked(whole, block=block)
+    assert game.form.treeplex[1].levels[-1].rows[0] == blocks
     ours, theirs = (cfr.average(g.form, after(g, "pcfr+", 20)) for g in (game, whole))
     for mine, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-11)
