@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from csa_games.dialogue import tables
 from csa_games.errors import InputError
@@ -74,9 +74,10 @@ class Rows:
 class Table:
     """A solved dialogue as rows, with what the guard's use of them is worth.
 
-    `exact` has a row per infoset of the assistant, in the order of the game; `coarse` the rows of
-    the fallback ladder; `users` the policy of each infoset of the strategic intents, by ask.
-    `served` is value [2] and gap [2] of the policy that the guard plays, ladder included.
+    `exact` has a row per infoset of the assistant that an intent can lead to, in their order;
+    `coarse` the rows of the fallback ladder; `users` the policy of each infoset of the strategic
+    intents, by ask. `served` is value [2] and gap [2] of the policy that the guard plays, ladder
+    included.
     """
 
     scenario: Scenario
@@ -126,12 +127,13 @@ def tabulate(game: Game, solution: Solution) -> Table:
         np.asarray(solution.policy[USER], np.float64),
         np.asarray(solution.policy[ASSISTANT], np.float64),
     )
-    exact = _exact(game, scenario, policy)
+    exact, where = _exact(game, scenario, policy)
     members = [
         _groups(exact, [coarse_key(turns_of(key), features) for key in exact.keys])
         for features in scenario.fallback.rungs
     ]
-    served = _served(scenario, exact, members)
+    served = policy[ASSISTANT].copy()
+    served[where] = _served(scenario, exact, members)
     return Table(
         scenario=scenario,
         solution=solution,
@@ -158,25 +160,30 @@ def _check(game: Game, policy: Policy) -> None:
             )
 
 
-def _exact(game: Game, scenario: Scenario, policy: Policy) -> Rows:
-    keys = tuple(game.names.infosets[ASSISTANT])
-    own, others = infoset_reach(game, ASSISTANT, policy)
-    joint = intent_reach(game, policy)
-    values = action_values(game, ASSISTANT, policy)
-    share = others / _attainable(scenario, keys)
+def _exact(game: Game, scenario: Scenario, policy: Policy) -> tuple[Rows, Int[np.ndarray, " N"]]:
+    """Return the rows of the states that an intent can lead to, and which infosets they are."""
+    every = tuple(game.names.infosets[ASSISTANT])
+    attainable = _attainable(scenario, every)
+    where = np.flatnonzero(attainable > 0)
+    keys = tuple(every[i] for i in where)
+    own, others = (reach[where] for reach in infoset_reach(game, ASSISTANT, policy))
+    joint = intent_reach(game, policy)[where]
+    values = action_values(game, ASSISTANT, policy)[where]
+    share = others / attainable[where]
     trust = np.where(
         own < LEAST_OWN_REACH, NOISE, np.where(share < LEAST_SHARE, DEVIATION, TRUSTED)
     )
-    return Rows(
+    rows = Rows(
         keys=keys,
         trust=tuple(trust.tolist()),
         own_reach=own,
         reach=own * others,
         margin=_margin(values),
-        probabilities=np.asarray(policy[ASSISTANT]),
+        probabilities=np.asarray(policy[ASSISTANT])[where],
         posterior=_divided(joint, others),
         values=values,
     )
+    return rows, where
 
 
 def _margin(values: Float[np.ndarray, "N R"]) -> Float[np.ndarray, " N"]:

@@ -114,7 +114,7 @@ def solve(
     with jax.enable_x64(True):
         game = replace(game, form=spread(game.form))
         form = everywhere(game.form, _cast(game, dtype))
-        reached = Reached(_on_devices(form, init(form)), best=None, history=(), seconds=0.0)
+        reached = Reached(on_devices(form, init(form)), best=None, history=(), seconds=0.0)
     save: Callable[[Reached], None] = lambda _: None
     if checkpoint is not None:
         this = identity(
@@ -231,10 +231,11 @@ def _resumed(folder: Path | str, this: Mapping[str, Any], fresh: Reached, game: 
     if found is None:
         return fresh
     with jax.enable_x64(True):
-        return replace(found, state=_on_devices(game.form, found.state))
+        return replace(found, state=on_devices(game.form, found.state))
 
 
-def _on_devices(form: SequenceForm, state: State) -> State:
+def on_devices(form: SequenceForm, state: State) -> State:
+    """Return `state` laid out as `form`, which `csa_games.devices.spread` returned, has it."""
     regret, plan_sum, policy = (jax.device_put(placed(form, pair)) for pair in state[:3])
     return State(regret, plan_sum, policy, everywhere(form, state.t))
 

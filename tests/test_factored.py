@@ -19,8 +19,10 @@ from csa_games.game import Game, Policy
 from csa_games.grid import largest_block
 from csa_games.override import override
 from csa_games.scenario import builtin_scenarios, read_scenario
+from csa_games.table import tabulate
 from solvers import cfr, lp
 from solvers.regret import VARIANTS
+from solvers.response import certify
 from solvers.sequence import payoff_matrix, payoff_scale
 
 seeds = st.integers(0, 2**20)
@@ -116,6 +118,28 @@ def test_everything_evaluated_is_that_of_the_explicit_layout(seed, play):
         np.testing.assert_allclose(
             list(ours.values()), list(theirs.values()), rtol=1e-10, atol=1e-12, err_msg=name
         )
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_tables_are_those_of_the_explicit_layout(seed):
+    """Row by row, whatever their order; infosets that no intent can lead to have no row."""
+    scenario = random_scenario(seed)
+    tables = []
+    for game in (dialogue_game(scenario), factored_game(scenario)):
+        solution = certify(
+            game, random_policy(game, seed), method="random", steps=0, seconds=0.0, status="exact"
+        )
+        tables.append(tabulate(game, solution))
+    explicit, factored = tables
+    np.testing.assert_allclose(factored.served, explicit.served, rtol=1e-10, atol=1e-10)
+    for ours, theirs in ((factored.exact, explicit.exact), (factored.coarse, explicit.coarse)):
+        assert sorted(ours.keys) == sorted(theirs.keys)
+        place = {key: n for n, key in enumerate(ours.keys)}
+        where = [place[key] for key in theirs.keys]
+        assert tuple(ours.trust[n] for n in where) == theirs.trust
+        for name in ("own_reach", "reach", "probabilities", "posterior", "values"):
+            mine = getattr(ours, name)[where]
+            np.testing.assert_allclose(mine, getattr(theirs, name), rtol=1e-9, atol=1e-10)
 
 
 @settings(max_examples=40, deadline=None)

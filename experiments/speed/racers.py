@@ -8,7 +8,7 @@ averaging, dtype) is said in its row of `ENGINES`, and every report repeats it.
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -76,28 +76,32 @@ class Ours:
     def __init__(self, track: Track, method: str, single: bool = False) -> None:
         import jax
 
-        from solvers import cfr
+        from csa_games.devices import everywhere, is_looped, spread
+        from solvers import cfr, driver
         from solvers.driver import default_dead_zone
         from solvers.regret import VARIANTS
 
-        self.jax, self.cfr, self.variant = jax, cfr, VARIANTS[method]
-        self.game = our_game(track)
+        self.jax, self.cfr, self.driver, self.variant = jax, cfr, driver, VARIANTS[method]
+        game = our_game(track)
+        if any(map(is_looped, game.form.treeplex[1].levels)):  # as `csa solve` does
+            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))  # type: ignore[no-untyped-call]
+        self.game = replace(game, form=spread(game.form))
         # Noise is larger in float32; 1e4 times the factor for float64 was measured to be above it.
         self.dead_zone = default_dead_zone(self.game.form) * (1e4 if single else 1)
         with jax.enable_x64(True):
             form = jax.tree.map(_single, self.game.form) if single else self.game.form
-            self.form = jax.device_put(form)
+            self.form = everywhere(self.game.form, form)
         self.restart()
 
     def restart(self) -> None:
         """Return to iteration 0."""
         with self.jax.enable_x64(True):
-            self.state = self.cfr.init(self.form)
+            self.state = self.driver.on_devices(self.form, self.cfr.init(self.form))
 
     def iterate(self, steps: int) -> None:
         """Do `steps` more iterations."""
         with self.jax.enable_x64(True):
-            self.state = self.cfr.run(
+            self.state = self.cfr.run_in_place(
                 self.form,
                 self.variant,
                 self.state,
