@@ -11,9 +11,9 @@ from csa_games.guard import Guard
 from csa_games.guard.keys import turns_of
 from csa_games.guard.verify import verify
 from csa_games.scenario import builtin_scenarios
+from solvers.sequence import _heard
 
 pytestmark = pytest.mark.large
-from solvers.sequence import _heard
 
 
 @pytest.mark.parametrize("name", sorted(builtin_scenarios()))
