@@ -143,17 +143,21 @@ def test_a_run_stopped_between_checks_goes_on_there(tmp_path, monkeypatch):
 def test_checkpoints_are_written_between_checks_when_they_are_due(tmp_path, monkeypatch):
     written = []
     write = checkpoint.write
-    monkeypatch.setattr(driver, "write", lambda *args: written.append(args[2]) or write(*args))
+
+    def noted(folder, run, reached):
+        written.append(int(reached.state.t))  # now: the state is iterated in its own memory
+        write(folder, run, reached)
+
+    monkeypatch.setattr(driver, "write", noted)
     monkeypatch.setattr(driver, "PIECE_SECONDS", 1e-9)
     options = {"target": 0.0, "max_steps": 12}
     solvers.solve(game(KUHN), "cfr", checkpoint=tmp_path / "a", **options)
-    steps = [int(reached.state.t) for reached in written]
-    assert steps == [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12]  # the checks
+    assert written == [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12]  # the checks
     written.clear()
     monkeypatch.setattr(driver, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(driver, "CHECKPOINT_SHARE", math.inf)
     solvers.solve(game(KUHN), "cfr", checkpoint=tmp_path / "b", **options)
-    assert [int(reached.state.t) for reached in written] == list(range(13))
+    assert written == list(range(13))
 
 
 def test_a_run_that_has_ended_is_returned_at_once(tmp_path, monkeypatch):
@@ -162,7 +166,7 @@ def test_a_run_that_has_ended_is_returned_at_once(tmp_path, monkeypatch):
         solution = solvers.solve(ours, checkpoint=tmp_path / name, **options)
         before = (tmp_path / name / NAME).read_bytes()
         with monkeypatch.context() as patch:
-            patch.setattr(driver, "run", lambda *_, **__: pytest.fail("went on"))
+            patch.setattr(driver, "run_in_place", lambda *_, **__: pytest.fail("went on"))
             again = solvers.solve(ours, checkpoint=tmp_path / name, **options)
         same(again, solution)
         assert again.history == solution.history

@@ -742,10 +742,10 @@ def cached(folder: str | Path, *words: str, **environment: str) -> None:
 def test_compiled_programs_are_kept_for_the_next_command(tmp_path):
     folder = tmp_path / "cache"
     cached(folder)
-    programs = {path.name: path.stat().st_mtime_ns for path in folder.rglob("jit_run-*-cache")}
+    programs = {path.name: path.stat().st_mtime_ns for path in folder.rglob("jit_iterated-*-cache")}
     assert len(programs) == 1
     cached(folder)
-    again = {path.name: path.stat().st_mtime_ns for path in folder.rglob("jit_run-*-cache")}
+    again = {path.name: path.stat().st_mtime_ns for path in folder.rglob("jit_iterated-*-cache")}
     assert again == programs
 
 

@@ -211,7 +211,7 @@ def test_sizes_of_a_game_too_large_to_build_are_exact():
     assert size.histories == 3 * 10**50
     assert size.infosets == (sum(5**t for t in range(50)), 2 * sum(10**t for t in range(50)))
     assert size.sequences == (1 + size.infosets[0], 1 + 5 * size.infosets[1])
-    assert size.bytes > 10**52
+    assert size.bytes > 10**51
 
 
 def test_a_game_too_large_is_refused_before_it_is_built():

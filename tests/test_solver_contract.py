@@ -146,7 +146,7 @@ def test_one_compilation_serves_all_variants(monkeypatch):
         return step(*arguments, **options)
 
     monkeypatch.setattr(cfr, "step", counted)
-    cfr.run.clear_cache()
+    cfr.run_in_place.clear_cache()
     ours = game(KUHN)
     counts = []
     for name in VARIANTS:
