@@ -7,6 +7,8 @@ devices in an iteration is the values of the level's parents and what leaves see
 by the collectives that XLA inserts; the sums are those of one device, in the same order.
 """
 
+import os
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -22,21 +24,30 @@ _EVERYWHERE = PartitionSpec()  # type: ignore[no-untyped-call]
 _SPLIT = PartitionSpec("histories")  # type: ignore[no-untyped-call]
 
 
+def use_all_cores() -> None:
+    """Make JAX take each core that this process may use for a device, which large games share.
+
+    Where JAX has devices already, it keeps them.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", cores)  # type: ignore[no-untyped-call]
+
+
 def spread(form: SequenceForm) -> SequenceForm:
     """Return `form` with the blocks of its looped level, if any, laid over all devices of JAX."""
-    if len(jax.devices()) == 1 or not any(map(is_looped, form.treeplex[ASSISTANT].levels)):
+    if not is_looped(form) or len(jax.devices()) == 1:
         return form
     mesh = Mesh(np.array(jax.devices()), ("histories",))
-    first, second = (
-        replace(treeplex, levels=tuple(_on(level, mesh) for level in treeplex.levels))
-        for treeplex in form.treeplex
-    )
-    return replace(form, treeplex=(first, second))
+    user, assistant = form.treeplex
+    levels = tuple(_on(level, mesh) for level in assistant.levels)
+    return replace(form, treeplex=(user, replace(assistant, levels=levels)))
 
 
-def is_looped(level: Level | Grid) -> bool:
-    """Return whether the blocks of `level` are visited one after the other."""
-    return isinstance(level, Grid) and level.looped
+def is_looped(form: SequenceForm) -> bool:
+    """Return whether `form` has a level whose blocks are visited one after the other."""
+    levels = form.treeplex[ASSISTANT].levels
+    return any(isinstance(level, Grid) and level.looped for level in levels)
 
 
 def placed(form: SequenceForm, pair: tuple[Rows, Rows]) -> tuple[Rows, Rows]:

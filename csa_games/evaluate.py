@@ -49,7 +49,7 @@ def value_and_gap(
         rows_of(treeplex, np.asarray(table, np.float64))
         for treeplex, table in zip(form.treeplex, policy, strict=True)
     )
-    if not any(map(is_looped, form.treeplex[ASSISTANT].levels)):
+    if not is_looped(form):
         worth, best = _worth(form, (first, second))
         return np.asarray(worth), np.asarray(best) - np.asarray(worth)
     return value_and_gap_on_device(form, placed(form, (first, second)))

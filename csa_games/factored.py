@@ -364,7 +364,7 @@ def _names(named: Sequence[Ask] | Sequence[Response], which: np.ndarray) -> list
 
 
 class _StateKeys(Sequence[str]):
-    """The keys of the assistant's infosets, spelled when asked for: there can be a billion."""
+    """The keys of the assistant's infosets, spelled when asked for: there can be millions."""
 
     def __init__(self, scenario: Scenario, parts: _Parts, grids: tuple[Grid, ...]) -> None:
         self._asks = _names(scenario.asks, parts.talking)

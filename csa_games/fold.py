@@ -28,8 +28,8 @@ from csa_games.grid import (
     from_blocks,
     heard,
     public_sequences,
-    spread_intents,
     sum_intents,
+    sum_signals,
     unfan,
     visit_blocks,
 )
@@ -111,7 +111,7 @@ def seen(form: SequenceForm, player: int, plan: Rows) -> Float[Array, " S_seen"]
     if (channel := _channel(form, player)) is None:
         return _joined(form, plan)
     masses = (
-        from_blocks(grid, spread_intents(rows, heard(grid, channel.signal)))
+        from_blocks(grid, sum_signals(rows, heard(grid, channel.signal)))
         for grid, rows in zip(channel.grids, plan, strict=True)
     )
     return _joined(form, tuple(masses))
@@ -119,11 +119,9 @@ def seen(form: SequenceForm, player: int, plan: Rows) -> Float[Array, " S_seen"]
 
 def reach(treeplex: Treeplex, policy: Rows) -> Rows:
     """Return the realisation plan of `policy`: the product of its choices up to each sequence."""
-    plan: list[Array] = []
-    for k, rows in enumerate(policy):
-        arrival = _arrival(treeplex, k, rows, plan)
-        plan.append(rows * _each(treeplex.levels[k], arrival)[:, None])
-    return tuple(plan)
+    arrivals = _arrivals(treeplex, policy)
+    levels = zip(treeplex.levels, policy, arrivals, strict=True)
+    return tuple(rows * _each(level, arrival)[:, None] for level, rows, arrival in levels)
 
 
 def backup(treeplex: Treeplex, payoff: Payoff, collapse: Collapse) -> tuple[Rows, Scalar]:
@@ -162,12 +160,7 @@ def sweep(
     """
     treeplex, channel = form.treeplex[player], _channel(form, player)
     root, parts = _parts(form, player, _sums(form, player, _seen(form, 1 - player, opponent)))
-    arrivals: list[Array] = []
-    plan: list[Array] = []
-    for k, rows in enumerate(policy):
-        arrivals.append(_arrival(treeplex, k, rows, plan))
-        if k + 1 < len(policy):  # the last level's plan leads nowhere
-            plan.append(rows * _each(treeplex.levels[k], arrivals[k])[:, None])
+    arrivals = _arrivals(treeplex, policy)
     new: list[Any] = []
     below = None
     for k in reversed(range(len(policy))):
@@ -247,7 +240,7 @@ def parent_sequences(treeplex: Treeplex) -> Int[np.ndarray, " I"]:
     numbers = rows_of(treeplex, sequence_numbers(treeplex))
     parents = [np.zeros(0, np.int32)]
     for k, level in enumerate(treeplex.levels):
-        arrival = _arrival(treeplex, k, numbers[k], list(numbers[:k]))
+        arrival = _arrival(treeplex, k, numbers[k], numbers[k - 1] if k else None)
         first = np.zeros_like if k == 0 else np.asarray  # the empty sequence leads to the top
         parents.append(first(_each(level, arrival)).reshape(-1)[: level.infosets])
     return np.concatenate(parents)
@@ -332,18 +325,15 @@ def _seen(form: CoupledForm, player: int, policy: Rows) -> Float[Array, " S_seen
     if (channel := _channel(form, player)) is None:
         return _joined(form, reach(treeplex, policy))
     masses: list[Array] = []
-    plan: list[Array] = []
-    for k, (grid, rows) in enumerate(zip(channel.grids, policy, strict=True)):
+    arrivals = _arrivals(treeplex, policy)
+    for grid, rows, arrival in zip(channel.grids, policy, arrivals, strict=True):
 
         def block(rows: Any, inputs: Any, grid: Grid = grid) -> tuple[Array, Any]:
             arrival, likely = inputs
-            return spread_intents(rows * fan(grid, arrival)[:, None], likely), ()
+            return sum_signals(rows * fan(grid, arrival)[:, None], likely), ()
 
-        arrival = _arrival(treeplex, k, rows, plan)
         inputs = (arrival, heard(grid, channel.signal))
         masses.append(from_blocks(grid, visit_blocks(grid, block, rows, inputs)[0]))
-        if k + 1 < len(policy):
-            plan.append(rows * fan(grid, arrival)[:, None])
     return _joined(form, tuple(masses))
 
 
@@ -365,18 +355,29 @@ def _visit_grid(grid: Grid, inputs: Any, state: Any, visit: Visit) -> tuple[Arra
     return visit_blocks(grid, block, state, inputs)
 
 
-def _arrival(treeplex: Treeplex, k: int, rows: Array, plan: list[Array]) -> Array:
+def _arrivals(treeplex: Treeplex, policy: Rows) -> list[Array]:
+    """Return `_arrival` at every level; the last level's own plan, a large array, is not made."""
+    arrivals: list[Array] = []
+    above = None
+    for k, rows in enumerate(policy):
+        if k > 0:
+            above = policy[k - 1] * _each(treeplex.levels[k - 1], arrivals[k - 1])[:, None]
+        arrivals.append(_arrival(treeplex, k, rows, above))
+    return arrivals
+
+
+def _arrival(treeplex: Treeplex, k: int, rows: Array, above: Array | None) -> Array:
     """Return the plan at the sequences that lead to level `k`: [K, N], or [K, C, E] for a grid.
 
-    `plan` holds the levels above; `rows` are any of the level.
+    `above` is the plan of the level above, None for the first; `rows` are any of the level.
     """
     level, xp = treeplex.levels[k], namespace(rows)
-    if k == 0:
+    if above is None:
         top = (1, level.infosets) if isinstance(level, Level) else (level.asks, 1, 1)
         return xp.ones(top, dtype=rows.dtype)
     if isinstance(level, Level):
-        return plan[k - 1].reshape(-1)[level.parent][None]
-    return descend(level, _above(treeplex, k), plan[k - 1])
+        return above.reshape(-1)[level.parent][None]
+    return descend(level, _above(treeplex, k), above)
 
 
 def _above(treeplex: Treeplex, k: int) -> Grid:

@@ -10,7 +10,7 @@ history of signals is a product of one factor a turn. Hence leaves need not carr
     payoff[public, s, a]   = Σ_θ weight[θ, public, a] Λ[θ, asks, s]
 
 say what leaves see of the assistant's plan, and what its sequences get from weights on leaves
-(`spread_intents` and `sum_intents` below); both are batched products of matrices of rank T, and no
+(`sum_signals` and `sum_intents` below); both are batched products of matrices of rank T, and no
 array has both T and the signals of all turns as axes (cf. the public-tree best response of
 Johanson, Waugh, Bowling & Zinkevich 2011).
 
@@ -79,10 +79,10 @@ def from_blocks(grid: Grid, blocks: Float[Array, "K A C T"]) -> Float[Array, "P 
     return joined.reshape(p, grid.responses, q, blocks.shape[-1])
 
 
-def spread_intents(
+def sum_signals(
     plan: Float[Array, "K A N"], heard: Float[Array, "K T Z"]
 ) -> Float[Array, "K A C T"]:
-    """Return the probability of each public sequence: `plan`, averaged over what was `heard`."""
+    """Return the probability of each public sequence: `plan`, summed over what was `heard`."""
     xp = namespace(plan)
     split = plan.reshape(*plan.shape[:2], -1, heard.shape[-1])
     return xp.einsum("kacz,ktz->kact", split, heard)

@@ -16,13 +16,13 @@ import numpy as np
 from csa_games.arrays import Array
 from csa_games.devices import everywhere, is_looped, placed, spread
 from csa_games.errors import InputError
-from csa_games.evaluate import value_and_gap, value_and_gap_on_device
+from csa_games.evaluate import value_and_gap_on_device
 from csa_games.fold import Rows, table_of
-from csa_games.game import ASSISTANT, Game, Progress, SequenceForm, Solution, Status
+from csa_games.game import Game, Progress, SequenceForm, Solution, Status
 from solvers.cfr import State, average, average_rows, init, run_in_place
 from solvers.checkpoint import Reached, identity, read, write
 from solvers.regret import VARIANTS, Variant
-from solvers.response import refuse_quantal
+from solvers.response import certify, refuse_quantal
 from solvers.sequence import payoff_scale
 
 DEAD_ZONES: Mapping[str, float] = MappingProxyType({"float64": 1e-8, "float32": 1e-4})
@@ -308,20 +308,34 @@ def _check(
 
     And its certificate where it is lower than `best`.
     """
-    if any(map(is_looped, game.form.treeplex[ASSISTANT].levels)):
-        with jax.enable_x64(True):  # no array of the policy but this one, until it is the best
-            finite, rows = _average_on_device(game.form, state)
-        value, gap = value_and_gap_on_device(game.form, rows)
-        if not finite or not gap.sum() < best:
-            return float(gap.sum()) if finite else math.nan, None
-        first, second = map(table_of, game.form.treeplex, jax.device_get(rows))
-    else:
-        state = jax.device_get(state)
-        if not _finite(state):
-            return math.nan, None
-        first, second = average(game.form, state)
-        with np.errstate(over="ignore", invalid="ignore"):
-            value, gap = value_and_gap(game.form, (first, second))
+    if is_looped(game.form):
+        return _check_on_device(game, state, best, method, dead_zone)
+    state = jax.device_get(state)
+    if not _finite(state):
+        return math.nan, None
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = certify(
+            game,
+            average(game.form, state),
+            method=method,
+            steps=int(state.t),
+            seconds=0.0,
+            status="max_steps",
+            dead_zone=dead_zone,
+        )
+    return found.nash_conv, found if found.nash_conv < best else None
+
+
+def _check_on_device(
+    game: Game, state: State, best: float, method: str, dead_zone: float
+) -> tuple[float, Solution | None]:
+    """Return what `_check` does, block by block: there is no table of a policy but of the best."""
+    with jax.enable_x64(True):
+        finite, rows = _average_on_device(game.form, state)
+    value, gap = value_and_gap_on_device(game.form, rows)
+    if not finite or not gap.sum() < best:
+        return float(gap.sum()) if finite else math.nan, None
+    first, second = map(table_of, game.form.treeplex, jax.device_get(rows))
     found = Solution(
         game=game.name,
         method=method,
@@ -334,7 +348,7 @@ def _check(
         game_class=game.game_class,
         dead_zone=dead_zone,
     )
-    return found.nash_conv, found if found.nash_conv < best else None
+    return found.nash_conv, found
 
 
 @jax.jit

@@ -56,7 +56,8 @@ def certify(
 ) -> Solution:
     """Return `policy` with its value and gap, computed from the policy alone.
 
-    Every solver's result is made here. Errors as in `best_response`.
+    Every solver's result is made here, but for the policies of large dialogues, which
+    `solvers.driver` certifies where they are. Errors as in `best_response`.
     """
     checked = _checked(game, policy)
     worth, gained = value_and_gap(game.form, checked)

@@ -45,7 +45,7 @@ def payoff_scale(form: SequenceForm) -> float:
     Where there are too many histories to enumerate, those of a level that is visited block by
     block, it is a bound: entries that sum over kernel intents are bounded by the sum of the bounds.
     """
-    if any(map(is_looped, form.treeplex[ASSISTANT].levels)):
+    if is_looped(form):
         return max(_bound(form, player) for player in (0, 1))
     return max(float(abs(payoff_matrix(form, player)).max()) for player in (0, 1))
 

@@ -72,7 +72,7 @@ def _solve(
     _check(games, methods)
     start = perf_counter()
     zones = np.array([default_dead_zone(game.form) for game in games])
-    form, axes = _stacked([game.form for game in games])
+    form, axes = stacked([game.form for game in games])
     variants = jax.tree.map(lambda *numbers: np.stack(numbers), *map(VARIANTS.__getitem__, methods))
 
     def run(form: Any, variant: Any, zone: Any, state: State, steps: Any) -> State:
@@ -148,7 +148,7 @@ def _shape(form: SequenceForm) -> Any:
     return jax.tree.structure(form), [np.shape(leaf) for leaf in jax.tree.leaves(form)]
 
 
-def _stacked(forms: Sequence[SequenceForm]) -> tuple[SequenceForm, SequenceForm]:
+def stacked(forms: Sequence[SequenceForm]) -> tuple[SequenceForm, SequenceForm]:
     """Return the forms as one, and the axis along which each of its arrays is mapped.
 
     Arrays that are the same in all of them are not repeated; their axis is None.

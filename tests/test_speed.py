@@ -36,6 +36,7 @@ from experiments.speed.report import extrapolated, files, roofline_table, speed_
 from experiments.speed.worker import KINDS
 from solvers import cfr
 from solvers.regret import VARIANTS
+from solvers.together import stacked
 
 ROOT = Path(__file__).parents[1]
 SMALL = Shape(2, 2, 2, 3)
@@ -411,7 +412,7 @@ def test_many_priors_at_once_are_what_they_are_one_by_one(monkeypatch):
         alone = [
             cfr.average(form, run(form, state)) for form, state in zip(forms, states, strict=True)
         ]
-        many, axes = batch.stacked(forms)
+        many, axes = stacked(forms)
         state = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(states))
         together = jax.device_get(jax.vmap(run, in_axes=(axes, 0))(many, state))
     assert not np.allclose(alone[0][1], alone[2][1])

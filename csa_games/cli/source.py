@@ -1,9 +1,7 @@
 """The game that a command is about: by name or file, with numbers changed, or out of a run."""
 
 import argparse
-import os
 import tomllib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +36,7 @@ class Source:
 
     def build(self) -> "Game":
         """Return the game; refuse a scenario's that does not fit, before anything is built."""
+        from csa_games.devices import use_all_cores
         from csa_games.dialogue import sizes
         from csa_games.factored import LOOPED, factored_game
         from csa_games.loading import load
@@ -49,7 +48,7 @@ class Source:
         needed = sizes(self.scenario)
         require(needed.bytes, what, force=self.force)
         if needed.sequences[1] > LOOPED:
-            _use_all_cores()
+            use_all_cores()
         with waiting(f"building {self.name}"):
             return factored_game(self.scenario)
 
@@ -101,15 +100,6 @@ def is_file(asked: str) -> bool:
 def is_run(asked: str) -> bool:
     """Return whether `asked` names a folder, which only a run can be."""
     return Path(asked).is_dir()
-
-
-def _use_all_cores() -> None:
-    """Make JAX take each core that this process may use for a device, which large games share."""
-    import jax
-
-    with suppress(RuntimeError):  # JAX has devices already, and keeps them
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        jax.config.update("jax_num_cpu_devices", cores)  # type: ignore[no-untyped-call]
 
 
 def _change(text: str) -> tuple[str, Any]:

@@ -1,6 +1,6 @@
 """What solving many priors of one dialogue at once costs, against solving one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -25,6 +25,7 @@ def batch(job: Job, note: Note) -> None:
     from solvers import cfr
     from solvers.driver import default_dead_zone
     from solvers.regret import VARIANTS
+    from solvers.together import stacked
 
     start = perf_counter()
     forms = [game.form for game in prior_sweep(job.track, BATCH)]
@@ -56,22 +57,6 @@ def batch(job: Job, note: Note) -> None:
         together = jax.tree.map(lambda leaf: np.stack([leaf] * BATCH), jax.device_get(alone))
         each = jax.jit(jax.vmap(run, in_axes=(axes, 0, None)))
         note({"batch_ms": milliseconds(each, jax.device_put(many), jax.device_put(together))})
-
-
-def stacked(forms: Sequence[Any]) -> tuple[Any, Any]:
-    """Return games of the same shape as one, and along which axis `vmap` maps each of its numbers.
-
-    Only what differs between the games is stacked; the axis of the rest is None.
-    """
-    import jax
-
-    def axis(*leaves: Any) -> int | None:
-        return 0 if any(not np.array_equal(leaves[0], leaf) for leaf in leaves) else None
-
-    def stack(*leaves: Any) -> Any:
-        return leaves[0] if axis(*leaves) is None else np.stack(leaves)
-
-    return jax.tree.map(stack, *forms), jax.tree.map(axis, *forms)
 
 
 def prior_sweep(track: Track, count: int) -> Iterator[Any]:

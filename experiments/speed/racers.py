@@ -76,18 +76,17 @@ class Ours:
     def __init__(self, track: Track, method: str, single: bool = False) -> None:
         import jax
 
-        from csa_games.devices import everywhere, is_looped, spread
+        from csa_games.devices import everywhere, is_looped, spread, use_all_cores
         from solvers import cfr, driver
         from solvers.driver import default_dead_zone
         from solvers.regret import VARIANTS
 
         self.jax, self.cfr, self.driver, self.variant = jax, cfr, driver, VARIANTS[method]
         game = our_game(track)
-        if any(map(is_looped, game.form.treeplex[1].levels)):  # as `csa solve` does
-            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))  # type: ignore[no-untyped-call]
+        if is_looped(game.form):  # as `csa solve` does
+            use_all_cores()
         self.game = replace(game, form=spread(game.form))
-        # Noise is larger in float32; 1e4 times the factor for float64 was measured to be above it.
-        self.dead_zone = default_dead_zone(self.game.form) * (1e4 if single else 1)
+        self.dead_zone = default_dead_zone(self.game.form, "float32" if single else "float64")
         with jax.enable_x64(True):
             form = jax.tree.map(_single, self.game.form) if single else self.game.form
             self.form = everywhere(self.game.form, form)
