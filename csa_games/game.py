@@ -223,7 +223,49 @@ class Progress:
     nash_conv: float
 
 
-Status = Literal["target", "exact", "max_steps", "seconds", "interrupted", "nonfinite"]
+@dataclass(frozen=True)
+class Commitment:
+    """What a policy is worth to a leader who commits to it, in the leader's payoff units.
+
+    The followers know the policy and react to it, each intent by its own behaviour. `strong` is its
+    value when best responses break ties for the leader, `weak` when they break them against it. No
+    policy has a strong value above `bound`, by the argument that `bound_by` names.
+
+    `equilibrium` is what the leader gets at the policies that it is compared with, whose NashConv
+    is `equilibrium_gap`; `pure` is the strong value of a policy without randomisation, and none is
+    worth more than `pure_bound`.
+    """
+
+    leader: int
+    strong: float
+    weak: float
+    bound: float
+    bound_by: str
+    equilibrium: float
+    equilibrium_gap: float
+    pure: float
+    pure_bound: float
+
+    @property
+    def optimality_gap(self) -> float:
+        """How much a better policy could be worth beyond this one, at most."""
+        return self.bound - self.strong
+
+    @property
+    def value_of_commitment(self) -> float:
+        """What committing is worth beyond the equilibrium policies compared with."""
+        return self.strong - self.equilibrium
+
+    @property
+    def value_of_randomisation(self) -> float:
+        """What mixing is worth beyond the best pure policy found."""
+        return self.strong - self.pure
+
+
+Status = Literal[
+    "target", "exact", "stationary", "max_steps", "seconds", "interrupted", "nonfinite"
+]
+"""`exact`: up to rounding; `stationary`: no step improves it, which proves nothing."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +287,7 @@ class Solution:
     game_class: GameClass
     dead_zone: float = 0.0
     history: tuple[Progress, ...] = ()
+    commitment: Commitment | None = None
 
     @property
     def nash_conv(self) -> float:

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("csa-games", "numpy", "jax", "jaxlib", "scipy", "open_spiel")
+PACKAGES = ("csa-games", "numpy", "jax", "jaxlib", "scipy", "highspy", "open_spiel")
 GIT_SECONDS = 10
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from csa_games.errors import InputError
 from csa_games.game import Game, Solution
-from solvers import driver, lp
+from solvers import commitment, driver, lp
 from solvers.regret import VARIANTS
 from solvers.response import best_response, gap, value
 
@@ -15,6 +16,9 @@ __all__ = ["SOLVERS", "VARIANTS", "best_response", "gap", "solve", "value"]
 SOLVERS: dict[str, Callable[..., Solution]] = {
     **{name: partial(driver.solve, variant=variant) for name, variant in VARIANTS.items()},
     "lp": lp.solve,
+    "commitment": commitment.solve,
+    "commitment-milp": commitment.by_milp,
+    "commitment-gradient": commitment.by_gradient,
 }
 """Every method by name: a function of the game and the method's own options."""
 
@@ -22,9 +26,15 @@ SOLVERS: dict[str, Callable[..., Solution]] = {
 def solve(game: Game, method: str = "pcfr+", **options: Any) -> Solution:
     """Return the certified policy that `method` finds for `game`.
 
-    `options` are those of the method: see `solvers.driver.solve` for the CFR family and
-    `solvers.lp.solve`. Raises `InputError` for an unknown method and for what the method refuses.
+    `options` are those of the method: see `solvers.driver.solve` for the CFR family,
+    `solvers.lp.solve` and `solvers.commitment`. Raises `InputError` for an unknown method, for
+    options that the method does not have, and for what it refuses.
     """
     if method not in SOLVERS:
         raise InputError(f"there is no method {method!r}; the methods are {', '.join(SOLVERS)}")
+    known = [name for name in signature(SOLVERS[method]).parameters if name != "game"]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        offered = ", ".join(name for name in known if name != "variant") or "no options"
+        raise InputError(f"{method} takes no {' and no '.join(unknown)}; it takes {offered}")
     return SOLVERS[method](game, **options)

@@ -17,29 +17,24 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import sparse
 
-from csa_games.arrays import Array
 from csa_games.errors import InputError
-from csa_games.fold import legal_mask, parent_sequences, rows_of, sequence_numbers, table_of
+from csa_games.fold import legal_mask, parent_sequences, sequence_numbers
 from csa_games.game import Game, Solution, Treeplex
 from solvers.response import certify, refuse_quantal
-from solvers.sequence import behavioural, payoff_matrix, payoff_scale
+from solvers.sequence import payoff_matrix, payoff_scale, policy_of
 
 NOISE = 1e-12  # plan weights below it are rounding, and must not become policies off the path
 
 
-def solve(game: Game, **options: object) -> Solution:
+def solve(game: Game) -> Solution:
     """Return an exact equilibrium of a zero-sum game, with the gaps that rounding leaves.
 
     Where a player's own plan never leads its policy is uniform: plans are optimal as wholes, and
     need not be after a mistake (they are not refined). `steps` counts HiGHS iterations.
 
-    Raises `InputError` for any option (an exact method has no target and no steps), for games whose
-    payoffs do not sum to a constant, for quantal intents, and when HiGHS finds no optimum.
+    Raises `InputError` for games whose payoffs do not sum to a constant, for quantal intents, and
+    when HiGHS finds no optimum.
     """
-    if options:
-        raise InputError(
-            f"the linear program takes no {' and no '.join(options)}: it runs until it is exact"
-        )
     refuse_quantal(game, "the linear program")
     if game.game_class == "general-sum":
         raise InputError(
@@ -48,7 +43,7 @@ def solve(game: Game, **options: object) -> Solution:
         )
     start = perf_counter()
     plans, iterations = _optimal_plans(game)
-    first, second = map(_policy, game.form.treeplex, plans)
+    first, second = map(policy_of, game.form.treeplex, plans)
     return certify(
         game,
         (first, second),
@@ -82,7 +77,7 @@ def _optimal_plans(
     from scipy.optimize import linprog  # slow to import, and only needed here
 
     form = game.form
-    legal = (_legal_sequences(form.treeplex[0]), _legal_sequences(form.treeplex[1]))
+    legal = (legal_sequences(form.treeplex[0]), legal_sequences(form.treeplex[1]))
     # HiGHS has absolute tolerances, so payoffs come at scale 1.
     payoff = payoff_matrix(form, 0)[legal[0]][:, legal[1]] / (payoff_scale(form) or 1.0)
     own = constraints(form.treeplex[0])[:, legal[0]]
@@ -108,13 +103,9 @@ def _optimal_plans(
     return full, int(result.nit)
 
 
-def _legal_sequences(treeplex: Treeplex) -> Bool[np.ndarray, " S"]:
+def legal_sequences(treeplex: Treeplex) -> Bool[np.ndarray, " S"]:
+    """Return which numbers of sequences there is a sequence for: the empty one, legal actions."""
     legal = np.zeros(treeplex.sequences, dtype=bool)
     legal[0] = True
     legal[sequence_numbers(treeplex)[legal_mask(treeplex)]] = True
     return legal
-
-
-def _policy(treeplex: Treeplex, plan: Float[np.ndarray, " S"]) -> Float[Array, "I A"]:
-    rows = rows_of(treeplex, plan[sequence_numbers(treeplex)])
-    return table_of(treeplex, behavioural(treeplex, rows))

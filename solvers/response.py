@@ -76,11 +76,15 @@ def certify(
     )
 
 
+def quantal_intents(game: Game) -> list[str]:
+    """Return the names of the intents of `game` that choose by the logit rule."""
+    intents = () if game.scenario is None else game.scenario.intents
+    return [intent.name for intent in intents if intent.behaviour == "quantal"]
+
+
 def refuse_quantal(game: Game, method: str) -> None:
     """Raise `InputError` when `game` has users who do not best-respond by definition."""
-    intents = () if game.scenario is None else game.scenario.intents
-    quantal = [intent.name for intent in intents if intent.behaviour == "quantal"]
-    if quantal:
+    if quantal := quantal_intents(game):
         raise InputError(
             f"{method} cannot solve {game.name}: its intents {', '.join(map(repr, quantal))} are "
             "quantal, and it looks for policies from which nobody gains by a best response, which "

@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
 
+from csa_games.arrays import Array
 from csa_games.devices import is_looped
-from csa_games.fold import Rows, legal_rows, sequence_numbers
+from csa_games.fold import Rows, legal_rows, reach, rows_of, sequence_numbers, table_of
 from csa_games.game import ASSISTANT, USER, Grid, SequenceForm, Treeplex
 from csa_games.grid import likelihood, public_sequences
 from solvers.regret import regret_matching
@@ -23,14 +24,31 @@ def behavioural(treeplex: Treeplex, plan: Rows) -> Rows:
     return tuple(map(regret_matching, plan, legal_rows(treeplex)))
 
 
+def plan_of(treeplex: Treeplex, policy: Float[Array, "I A"]) -> Float[np.ndarray, " S"]:
+    """Return the realisation plan of `policy` as a vector; that of the empty sequence is 1."""
+    rows = reach(treeplex, rows_of(treeplex, np.asarray(policy, np.float64)))
+    return np.concatenate([np.ones(1), *(np.ravel(part) for part in rows)])
+
+
+def policy_of(treeplex: Treeplex, plan: Float[np.ndarray, " S"]) -> Float[np.ndarray, "I A"]:
+    """Return the policy of a plan, uniform where it never leads: `plan_of` undone."""
+    rows = rows_of(treeplex, plan[sequence_numbers(treeplex)])
+    return np.asarray(table_of(treeplex, behavioural(treeplex, rows)))
+
+
 def payoff_matrix(form: SequenceForm, player: int) -> sparse.csr_array:
     """Return the float64 matrix [S_0, S_1] of `player`'s payoffs per pair of sequences.
 
     Each entry sums, over the leaves that the pair leads to, chance times payoff (von Stengel 1996);
     plans x and y are worth x' matrix y. Of the factored layout the histories are enumerated.
     """
+    return leaf_matrix(form, np.asarray(form.leaves.payoff[player], np.float64))
+
+
+def leaf_matrix(form: SequenceForm, number: Float[np.ndarray, " L"]) -> sparse.csr_array:
+    """Return `payoff_matrix` with any `number` per leaf in place of the payoff."""
     leaves = form.leaves
-    weight = np.asarray(leaves.chance, np.float64) * np.asarray(leaves.payoff[player], np.float64)
+    weight = np.asarray(leaves.chance, np.float64) * number
     first, second = (np.asarray(numbers) for numbers in leaves.sequence)
     if form.signal is not None:
         leaf, second, heard = _heard(form)

@@ -14,6 +14,7 @@ from random_games import Stage, roots, unfold
 from tabled import plan_of
 from transform import with_payoffs
 
+import solvers
 from csa_games.build import build
 from csa_games.errors import InputError
 from csa_games.fold import legal_mask, reach, rows_of, table_of, uniform
@@ -106,8 +107,8 @@ def test_general_sum_games_are_refused():
 
 
 def test_options_are_refused_by_name():
-    with pytest.raises(InputError, match="takes no target and no max_steps"):
-        lp.solve(game(KUHN), target=1e-3, max_steps=10)
+    with pytest.raises(InputError, match="takes no target and no max_steps; it takes no options"):
+        solvers.solve(game(KUHN), "lp", target=1e-3, max_steps=10)
 
 
 def test_failure_of_the_solver_is_said(monkeypatch):

@@ -1,4 +1,4 @@
-"""What every registered solver promises; adding one to SOLVERS adds its tests."""
+"""What every registered solver of equilibria promises; a new one gets its tests by a row here."""
 
 import math
 from dataclasses import replace
@@ -18,6 +18,7 @@ from csa_games.fold import legal_mask
 from solvers import cfr, driver
 from solvers.regret import VARIANTS
 
+COMMITMENTS = {"commitment", "commitment-milp", "commitment-gradient"}  # see test_commitment
 OPTIONS = {name: {"target": 5e-4, "max_steps": 20_000} for name in VARIANTS} | {"lp": {}}
 
 
@@ -26,15 +27,15 @@ def solve(name, load_string=KUHN, **options):
 
 
 def test_the_registry_has_every_variant():
-    assert set(solvers.SOLVERS) == {*VARIANTS, "lp"} == set(OPTIONS)
+    assert set(solvers.SOLVERS) == {*OPTIONS, *COMMITMENTS}
 
 
 def test_unknown_methods_are_refused_with_the_known_ones():
-    with pytest.raises(InputError, match=r"'cfrr'.*cfr, cfr\+, .*hs-pcfr\+, lp"):
+    with pytest.raises(InputError, match=r"'cfrr'.*cfr, cfr\+, .*hs-pcfr\+, lp, commitment"):
         solvers.solve(game(KUHN), "cfrr")
 
 
-@pytest.mark.parametrize("name", solvers.SOLVERS)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_kuhn_is_solved(name):
     solution = solve(name)
     assert solution.status in ("target", "exact")
@@ -43,7 +44,7 @@ def test_kuhn_is_solved(name):
     assert abs(solution.value[0] + 1 / 18) <= solution.nash_conv + 1e-12
 
 
-@pytest.mark.parametrize("name", solvers.SOLVERS)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_the_certificate_is_that_of_openspiel(name):
     solution = solve(name)
     spiel = pyspiel.load_game(KUHN)
@@ -55,7 +56,7 @@ def test_the_certificate_is_that_of_openspiel(name):
     assert solution.nash_conv == pytest.approx(theirs, rel=0, abs=1e-10)
 
 
-@pytest.mark.parametrize("name", solvers.SOLVERS)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_a_solution_is_complete_and_honest(name):
     ours = game(KUHN)
     solution = solve(name)
@@ -72,7 +73,7 @@ def test_a_solution_is_complete_and_honest(name):
         np.testing.assert_allclose(rows.sum(axis=-1), 1, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", solvers.SOLVERS)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_two_runs_are_bit_identical(name):
     options = {} if name == "lp" else {"target": 0.0, "max_steps": 60}
     first, second = (solvers.solve(game(LEDUC), name, **options) for _ in range(2))

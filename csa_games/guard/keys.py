@@ -58,3 +58,8 @@ def user_key(intent: str, public: Sequence[tuple[str, str]]) -> str:
     `public` holds the (ask, response) of every turn so far; users do not see signals.
     """
     return intent + "|" + "/".join(ask + ">" + response for ask, response in public)
+
+
+def intent_of(key: str) -> str:
+    """Return the intent that `user_key` made `key` for."""
+    return key.partition("|")[0]

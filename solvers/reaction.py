@@ -1,0 +1,157 @@
+"""How the users of a game react to a policy that they know: each intent by its own behaviour.
+
+The *leader* has committed to a policy and the *follower* chooses knowing it. Adversarial and
+rational followers best-respond to their own payoff; where several actions are equally good to them
+the leader's payoff depends on which they take, so a commitment has two values: *strong* with ties
+broken for the leader, *weak* with ties broken against it (von Stengel & Zamir 2010). Quantal
+followers choose by the logit rule at every infoset (agent form, McKelvey & Palfrey 1998),
+
+    sigma(a | I)  proportional to  exp(lambda E[u | I, a])
+
+where the expectation is conditional on reaching I, so that lambda has the unit 1/payoff. Kernels
+are part of chance.
+"""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from csa_games.arrays import Array, namespace
+from csa_games.fold import (
+    Rows,
+    backup,
+    expectation,
+    legal_rows,
+    mean_of,
+    reach,
+    rows_of,
+    table_of,
+)
+from csa_games.game import USER, Game, Policy, SequenceForm
+from csa_games.guard.keys import intent_of
+
+Ties = Literal["for", "against"]
+
+TIE = 1e-7
+"""Actions whose values, given the infoset, differ by less than this share of the follower's payoff
+range are equally good: above what solvers leave in a plan, far below what a user would notice."""
+
+
+def rationality(game: Game, follower: int) -> Float[np.ndarray, " I"]:
+    """Return lambda at each of the follower's infosets, in 1/payoff; infinite for best responses.
+
+    Only users of a dialogue scenario are ever quantal.
+    """
+    infosets = game.form.treeplex[follower].infosets
+    if game.scenario is None or follower != USER:
+        return np.full(infosets, np.inf)
+    given = {
+        intent.name: intent.rationality.value if intent.rationality is not None else np.inf
+        for intent in game.scenario.intents
+    }
+    keys = game.names.infosets[USER]
+    return np.array([given[intent_of(keys[i])] for i in range(infosets)], dtype=np.float64)
+
+
+def reaction(
+    game: Game, follower: int, policy: Float[Array, "I A"], ties: Ties = "for"
+) -> Float[np.ndarray, "I_f A_f"]:
+    """Return how the follower reacts to the leader's `policy`, as a policy.
+
+    `ties` says for whom best responses choose among actions that are equally good to the follower
+    (within `TIE`): for the leader, or against it.
+    """
+    form, leader = game.form, 1 - follower
+    treeplex = form.treeplex[follower]
+    plan = reach(form.treeplex[leader], rows_of(form.treeplex[leader], _float64(policy)))
+    own = expectation(form, follower, _float64(form.leaves.payoff[follower]), plan)
+    reached = arrivals(form, follower, plan)
+    slack = [TIE * payoff_range(form, follower) * part for part in reached]
+    wide = (treeplex.infosets, treeplex.width)
+    lambdas = rows_of(treeplex, np.broadcast_to(rationality(game, follower)[:, None], wide))
+    exact = [np.isinf(part) for part in lambdas]
+    legal = legal_rows(treeplex)
+    logit: dict[int, Array] = {}
+    good: dict[int, Array] = {}
+
+    def best(q: Array, k: int) -> Array:
+        finite = np.where(exact[k], 0.0, lambdas[k])
+        logit[k] = soft(q, reached[k], finite, legal[k])
+        most = np.where(legal[k], q, -np.inf).max(axis=-2)
+        good[k] = legal[k] & (q >= (most - slack[k])[:, None])
+        return np.where(exact[k][:, 0], most, (logit[k] * q).sum(axis=-2))
+
+    backup(treeplex, own, best)
+    sign = 1.0 if ties == "for" else -1.0
+    chosen: dict[int, Array] = {}
+
+    def break_ties(q: Array, k: int) -> Array:
+        choice = np.where(good[k], sign * q, -np.inf).argmax(axis=-2)
+        first = np.arange(q.shape[-2])[:, None] == choice[:, None]
+        chosen[k] = np.where(exact[k], first, logit[k])
+        return (chosen[k] * q).sum(axis=-2)
+
+    backup(
+        treeplex,
+        expectation(form, follower, _float64(form.leaves.payoff[leader]), plan),
+        break_ties,
+    )
+    return np.asarray(table_of(treeplex, tuple(chosen[k] for k in range(len(legal)))))
+
+
+def answered(game: Game, leader: int, policy: Float[Array, "I A"], ties: Ties = "for") -> Policy:
+    """Return the leader's `policy` and the follower's reaction to it, as a pair by player."""
+    other = reaction(game, 1 - leader, policy, ties)
+    mine = _float64(policy)
+    return (mine, other) if leader == 0 else (other, mine)
+
+
+def soft(
+    q: Float[Array, "K A N"],
+    reached: Float[Array, "K N"],
+    rationality: Float[Array, "K A N"],
+    legal: Array,
+) -> Float[Array, "K A N"]:
+    """Return the logit response to counterfactual values `q` of infosets `reached` by the others.
+
+    Where nobody else leads to an infoset its conditional values are undefined; it gets the limit of
+    equal ones, the uniform policy.
+    """
+    xp = namespace(q)
+    here = reached[:, None] > 0
+    value = xp.where(here, q / xp.where(here, reached[:, None], 1), 0)
+    scaled = xp.where(legal, rationality * value, -xp.inf)
+    weight = xp.exp(scaled - scaled.max(axis=-2, keepdims=True))
+    return weight / weight.sum(axis=-2, keepdims=True)
+
+
+def arrivals(form: SequenceForm, player: int, plan: Rows) -> tuple[Array, ...]:
+    """Return the counterfactual reach [K, N] of `player`'s infosets, level by level.
+
+    `plan` is the opponent's. In the factored layout `player` must be the user.
+    """
+    treeplex = form.treeplex[player]
+    xp = namespace(form.leaves.chance)
+    ones = expectation(form, player, xp.ones_like(form.leaves.chance), plan)
+    # Below an infoset any policy sums to 1.
+    legal = legal_rows(treeplex)
+    even = tuple(part / part.sum(axis=-2, keepdims=True) for part in legal)
+    mean, values = mean_of(even), {}
+
+    def keep(q: Array, k: int) -> Array:
+        values[k] = mean(q, k)
+        return values[k]
+
+    backup(treeplex, ones, keep)
+    return tuple(values[k] for k in range(len(legal)))
+
+
+def payoff_range(form: SequenceForm, player: int) -> float:
+    """Return the player's largest payoff at a leaf less its smallest, 1 where that is nothing."""
+    payoff = np.asarray(form.leaves.payoff[player])
+    return float(np.ptp(payoff)) or 1.0
+
+
+def _float64(numbers: Array) -> np.ndarray:
+    return np.asarray(numbers, np.float64)
