@@ -17,7 +17,7 @@ import json
 import math
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +30,7 @@ from csa_games.evaluate import expected
 from csa_games.factored import factored_game
 from csa_games.files import write_folder
 from csa_games.fold import legal_mask
-from csa_games.game import Game, GameClass, Policy, Progress, Solution, Status
+from csa_games.game import Commitment, Game, GameClass, Policy, Progress, Solution, Status
 from csa_games.interop.efg_read import read_efg
 from csa_games.loading import load
 from csa_games.provenance import provenance
@@ -63,6 +63,18 @@ class _Game(_Part):
     scenario_sha256: str | None = None
 
 
+class _Commitment(_Part):
+    leader: Literal[0, 1]
+    strong: float
+    weak: float
+    bound: float
+    bound_by: str
+    equilibrium: float
+    equilibrium_gap: float
+    pure: float
+    pure_bound: float
+
+
 class _Solution(_Part):
     method: str
     status: Status
@@ -73,6 +85,7 @@ class _Solution(_Part):
     value: tuple[float, float]  # here for people: solution.npz is what counts
     gap: tuple[float, float]
     nash_conv: float
+    commitment: _Commitment | None = None
 
 
 class _Record(_Part):
@@ -164,6 +177,7 @@ def read_run(folder: Path | str) -> Run:
         game_class=kept.game_class,
         dead_zone=kept.dead_zone,
         history=_history(folder / HISTORY),
+        commitment=None if kept.commitment is None else Commitment(**dict(kept.commitment)),
     )
     if game.game_class != kept.game_class:
         raise InputError(
@@ -196,7 +210,8 @@ def _content(
             "value": [float(number) for number in solution.value],
             "gap": [float(number) for number in solution.gap],
             "nash_conv": solution.nash_conv,
-        },
+        }
+        | ({} if solution.commitment is None else {"commitment": asdict(solution.commitment)}),
         "options": {
             # JSON has no infinity, the seconds of a run without a limit
             name: None if value in (math.inf, -math.inf) else value

@@ -36,6 +36,9 @@ COMPARED_STEPS, COMPARED_SHARE = 2_000, 1e-3
 """How the policies to compare with are found: at most so many iterations of PCFR+, or until their
 NashConv is this share of the leader's payoff range."""
 
+MINIMAX_SHARE = 1e-4
+"""How near to minimax the commitments against minimisers come, as a share of the payoff range."""
+
 MOST_LOGITS = 4_000_000  # of all starts together
 PIECES = 10  # of an ascent; what they lead to is judged after each
 
@@ -201,7 +204,7 @@ def _by_regret(
     solved = driver.solve(
         game,
         VARIANTS["pcfr+"],
-        target=COMPARED_SHARE * payoff_range(game.form, leader),
+        target=MINIMAX_SHARE * payoff_range(game.form, leader),
         seconds=seconds,
         progress=progress,
     )

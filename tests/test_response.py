@@ -231,6 +231,6 @@ def test_quantal_users_are_refused_by_solvers_of_equilibria():
     scenario = ours.scenario
     first = scenario.intents[0].model_copy(update={"behaviour": "quantal"})
     quantal = scenario.model_copy(update={"intents": [first, *scenario.intents[1:]]})
-    for method in (*VARIANTS, "lp", "commitment-milp"):
+    for method in (*solvers.VARIANTS, "lp", "commitment-milp"):
         with pytest.raises(InputError, match=f"{first.name}.*quantal"):
             solvers.solve(replace(ours, scenario=quantal), method)

@@ -25,11 +25,12 @@ STOPPING = b"\ncsa: stopping, with the best policy so far; Ctrl-C again stops at
 
 @dataclass(frozen=True)
 class Limits:
-    """What ends a run: a NashConv in payoff units, iterations, wall-clock seconds."""
+    """What ends a run: a gap in payoff units, iterations, wall-clock seconds; the gap's name."""
 
-    target: float
-    max_steps: int
-    seconds: float
+    target: float = 0.0
+    max_steps: float = math.inf
+    seconds: float = math.inf
+    gap: str = "NashConv"
 
 
 def done(first: float, best: float, now: "Progress", limits: Limits) -> float:
@@ -40,7 +41,8 @@ def done(first: float, best: float, now: "Progress", limits: Limits) -> float:
     """
     if best <= limits.target:
         return 1.0
-    way = math.log(first / best) / math.log(first / limits.target) if limits.target > 0 else 0.0
+    known = limits.target > 0 and math.isfinite(first)
+    way = math.log(first / best) / math.log(first / limits.target) if known else 0.0
     return min(1.0, max(way, now.step / limits.max_steps, now.seconds / limits.seconds))
 
 
@@ -177,7 +179,8 @@ def _note(checks: "list[Progress]", now: "Progress") -> None:
 
 
 def _state(checks: "Sequence[Progress]", now: "Progress", limits: Limits) -> str:
-    text = f"NashConv {now.nash_conv:.2e}, target {limits.target:g}, step {now.step:,}"
+    target = f", target {limits.target:g}" if limits.target > 0 else ""
+    text = f"{limits.gap} {now.nash_conv:.2e}{target}, step {now.step:,}"
     left = seconds_to_target(checks, limits)
     if not left:
         return text

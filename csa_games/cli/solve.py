@@ -5,6 +5,7 @@ import inspect
 import math
 import re
 import shlex
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,20 +14,23 @@ from csa_games.cli.command import DONE, MISSED_TARGET, Command, Outcome
 from csa_games.cli.compiled import keep_compiled
 from csa_games.cli.memory import require
 from csa_games.cli.output import clean, facts
-from csa_games.cli.progress import Limits, watched
+from csa_games.cli.progress import Limits, waiting, watched
 from csa_games.cli.source import add_force, add_game, is_file, source
 from csa_games.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from csa_games.game import Game, Solution
+    from csa_games.game import Commitment, Game, Solution
 
-OPTIONS = ("target", "max_steps", "seconds", "dead_zone", "dtype")
+OPTIONS = ("target", "max_steps", "seconds", "dead_zone", "dtype", "leader", "starts", "seed")
+
+LEADERS = {"user": 0, "assistant": 1, "0": 0, "1": 1}
 
 STATUS = {
     "target": "target reached",
     "exact": "exact, up to rounding",
+    "stationary": "no further step improves it, which proves nothing",
     "max_steps": "target not reached: the steps allowed are used up",
     "seconds": "target not reached: the time allowed is used up",
     "interrupted": "target not reached: interrupted; this is the best policy so far",
@@ -41,8 +45,9 @@ def add_method(parser: argparse.ArgumentParser) -> None:
         default="pcfr+",
         type=_method,
         metavar="NAME",
-        help="the solver: pcfr+ (the default), cfr, cfr+, dcfr, ..., or lp for the exact linear "
-        "program of a zero-sum game; a wrong name lists them all",
+        help="the solver: pcfr+ (the default), cfr, cfr+, dcfr, ...; lp for the exact linear "
+        "program of a zero-sum game; commitment for the best policy against users who know it; a "
+        "wrong name lists them all",
     )
     parser.add_argument(
         "--target", type=float, metavar="GAP", help="the NashConv to reach, in payoff units (1e-4)"
@@ -61,6 +66,16 @@ def add_method(parser: argparse.ArgumentParser) -> None:
         choices=("float64", "float32"),
         help="the numbers of the iterations (float64); certificates are in float64 either way",
     )
+    parser.add_argument(
+        "--leader",
+        type=_leader,
+        metavar="PLAYER",
+        help="who commits: assistant (the default) or user, of other games 1 or 0",
+    )
+    parser.add_argument(
+        "--starts", type=int, metavar="N", help="from how many policies an ascent begins (8)"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="of random starts (0)")
     parser.add_argument(
         "--no-cache",
         action="store_true",
@@ -88,19 +103,24 @@ def solved(game: "Game", args: argparse.Namespace, checkpoint: str | None = None
     from solvers.driver import solving_bytes
 
     wanted = options(args)
-    if "progress" not in inspect.signature(solvers.SOLVERS[args.method]).parameters:
-        if checkpoint is not None:
+    known = inspect.signature(solvers.SOLVERS[args.method]).parameters
+    if checkpoint is not None:
+        if "checkpoint" not in known:
             raise InputError(
                 f"--checkpoint: {args.method} cannot be resumed, and has nothing to keep"
             )
-        return solvers.solve(game, args.method, **wanted)
+        wanted["checkpoint"] = checkpoint
+    if "progress" not in known:
+        with waiting(f"solving {game.name}"):
+            return solvers.solve(game, args.method, **wanted)
     if game.scenario is None:  # of a scenario it was known before it was built
         require(solving_bytes(game.form), f"solving {game.name}", force=args.force)
     if not args.no_cache:
         keep_compiled()
-    limits = Limits(wanted["target"], wanted["max_steps"], wanted["seconds"])
-    with watched(game.name, limits) as progress:
-        return solvers.solve(game, args.method, progress=progress, checkpoint=checkpoint, **wanted)
+    ends = {name: wanted[name] for name in ("target", "max_steps", "seconds") if name in wanted}
+    gap = "NashConv" if "target" in wanted else "optimality gap"
+    with watched(game.name, Limits(**ends, gap=gap)) as progress:
+        return solvers.solve(game, args.method, progress=progress, **wanted)
 
 
 def solve_game(args: argparse.Namespace) -> Outcome:
@@ -115,7 +135,7 @@ def solve_game(args: argparse.Namespace) -> Outcome:
     used = options(args) | {"set": args.set}
     save_run(place, game, solution, source=asked.name, options=used, tree=asked.tree)
     data = described(game, solution) | {"game": asked.name, "run": run}
-    code = DONE if solution.status in ("target", "exact") else MISSED_TARGET
+    code = DONE if solution.status in ("target", "exact", "stationary") else MISSED_TARGET
 
     def show(console: "Console") -> None:
         console.print(clean(f"{asked.name}, solved by {solution.method}"), style="bold")
@@ -145,11 +165,19 @@ def described(game: "Game", solution: "Solution") -> dict[str, Any]:
         "class": solution.game_class,
         "dead_zone": solution.dead_zone,
         "certificate": certificate(solution, game.names.players),
-    }
+    } | ({} if solution.commitment is None else {"commitment": _judged(solution.commitment)})
+
+
+def _judged(commitment: "Commitment") -> dict[str, Any]:
+    """Return a commitment's numbers, derived ones included."""
+    derived = ("optimality_gap", "value_of_commitment", "value_of_randomisation")
+    return asdict(commitment) | {name: getattr(commitment, name) for name in derived}
 
 
 def certificate(solution: "Solution", players: tuple[str, str]) -> str:
     """Return what the value and the gaps of `solution` mean in its class of games."""
+    if solution.commitment is not None:
+        return _promise(solution.commitment, players)
     # Rounded away from the value, so that they stay true.
     least = f"{math.floor(1e6 * (solution.value[1] - solution.gap[0])) / 1e6:.6f}"
     most = f"{math.ceil(1e6 * (solution.value[1] + solution.gap[1])) / 1e6:.6f}"
@@ -167,6 +195,16 @@ def certificate(solution: "Solution", players: tuple[str, str]) -> str:
     return (
         "general-sum: measured gap only. Neither player gains more than its gap by changing its "
         "own policy alone; nothing else is guaranteed"
+    )
+
+
+def _promise(commitment: "Commitment", players: tuple[str, str]) -> str:
+    """Return what a commitment's value means."""
+    leader, others = players[commitment.leader], players[1 - commitment.leader]
+    return (
+        f"commitment: {leader} expects {commitment.strong:.6g} from {others} who knows the policy "
+        f"and breaks ties for it, {commitment.weak:.6g} if ties are broken against it; no policy "
+        f"is worth more than {commitment.bound:.6g} ({commitment.bound_by})"
     )
 
 
@@ -196,6 +234,7 @@ SOLVE = Command(
         "csa solve openspiel:leduc_poker --method dcfr --seconds 60",
         "csa solve my_scenario.toml --target 1e-4 --checkpoint checkpoints/mine",
         "csa solve my_game.efg --method lp --json",
+        "csa solve my_scenario.toml --method commitment --seconds 600",
     ),
     _arguments,
     solve_game,
@@ -212,6 +251,12 @@ def _method(name: str) -> str:
     return name
 
 
+def _leader(name: str) -> int:
+    if name not in LEADERS:
+        raise argparse.ArgumentTypeError(f"found {name!r}, expected {', '.join(LEADERS)}")
+    return LEADERS[name]
+
+
 def _rows(game: "Game", solution: "Solution") -> list[tuple[str, str]]:
     names, value, gap = game.names.players, solution.value, solution.gap
     work = f"{solution.steps:,} steps, {solution.seconds:.1f} s"
@@ -220,7 +265,26 @@ def _rows(game: "Game", solution: "Solution") -> list[tuple[str, str]]:
         ("NashConv", f"{solution.nash_conv:.3g} after {work}"),
         ("value", ", ".join(f"{names[p]} {value[p]:.6g}" for p in (1, 0))),
         ("gap", ", ".join(f"{names[p]} {gap[p]:.2g}" for p in (1, 0))),
+        *_commitment_rows(solution.commitment),
         ("meaning", certificate(solution, names)),
+    ]
+
+
+def _commitment_rows(commitment: "Commitment | None") -> list[tuple[str, str]]:
+    if commitment is None:
+        return []
+    return [
+        ("optimality gap", f"{commitment.optimality_gap:.3g}"),
+        (
+            "worth of committing",
+            f"{commitment.value_of_commitment:.3g} more than {commitment.equilibrium:.6g} at "
+            f"policies with NashConv {commitment.equilibrium_gap:.2g}",
+        ),
+        (
+            "worth of mixing",
+            f"{commitment.value_of_randomisation:.3g} more than {commitment.pure:.6g} of a pure "
+            f"policy; no pure one is worth more than {commitment.pure_bound:.6g}",
+        ),
     ]
 
 
