@@ -98,8 +98,10 @@ def climb(
     """Yield (steps done, policies so far, one for each start) after every piece of the ascent.
 
     `starts` are policies of the leader, from which all climb at once. Between pieces `stop` is
-    asked whether to end early.
+    asked whether to end early. A leader without infosets has nowhere to go.
     """
+    if not game.form.treeplex[leader].levels:
+        return
     form = whole(game.form)
     ours, theirs = form.treeplex[leader], form.treeplex[1 - leader]
     given = np.broadcast_to(rationality(game, 1 - leader)[:, None], (theirs.infosets, theirs.width))

@@ -40,6 +40,9 @@ MINIMAX_SHARE = 1e-4
 """How near to minimax the commitments against minimisers come, as a share of the payoff range."""
 
 MOST_LOGITS = 4_000_000  # of all starts together
+PURE_NODES = 50
+"""How far the best pure policy is searched for: it is there to compare with."""
+
 PIECES = 10  # of an ascent; what they lead to is judged after each
 
 Table = Float[np.ndarray, "I A"]
@@ -89,8 +92,8 @@ def by_milp(
     After `seconds`, or Ctrl-C, the best plan so far is returned with the bound proved so far, and
     the status "seconds" or "interrupted". Ties are broken for the leader (a strong Stackelberg
     equilibrium); `commitment.weak` says what is left where followers break them otherwise. The best
-    pure policy is searched for afterwards, for as long again at most. `progress` is told how many
-    nodes were searched and the gap between the bound and the best plan.
+    pure policy is searched for afterwards, in `PURE_NODES` nodes and as long again at most.
+    `progress` is told how many nodes were searched and the gap between the bound and the best plan.
 
     Raises `InputError` for quantal intents, whose reactions are not linear, and for programs beyond
     `milp.MOST_HISTORIES` or `milp.MOST_BINARIES`.
@@ -108,7 +111,7 @@ def by_milp(
     first = np.asarray(compared.policy[leader])
     found = search(given, first, seconds=seconds, progress=progress)
     best = policy_of(game.form.treeplex[leader], found.plan)
-    pure = search(given, best, seconds=seconds, progress=progress, pure=True)
+    pure = search(given, best, seconds=seconds, nodes=PURE_NODES, progress=progress, pure=True)
     return _judged(
         game,
         leader,
@@ -162,7 +165,8 @@ def by_gradient(
     treeplex = game.form.treeplex[leader]
     count = max(1, min(starts, MOST_LOGITS // treeplex.sequences))
     begin = _starts(game, leader, np.asarray(compared.policy[leader]), count, seed)
-    best, strong, done = begin[0], worth(begin[0]), 0
+    best, strong = begin[0], worth(begin[0])
+    done = 0 if treeplex.infosets else max_steps  # who has no choice has nothing to climb
 
     def late(_: int) -> bool:
         return perf_counter() - began >= seconds

@@ -46,6 +46,7 @@ MOST_BINARIES = 5_000
 """The largest programs that are worth trying: beyond them HiGHS rarely closes the gap."""
 
 COLUMNS_AT_ONCE = 256  # of the follower's sequences, when their bounds are computed
+REPORT_SECONDS = 0.5  # between two reports of a search
 FEASIBILITY = 1e-9  # of HiGHS, for payoffs at scale 1
 
 
@@ -364,9 +365,12 @@ def search(
     *,
     pure: bool = False,
     seconds: float = np.inf,
+    nodes: int | None = None,
     progress: Callable[[Progress], object] | None = None,
 ) -> Found:
-    """Return the best plan that HiGHS finds in `seconds`, at least as good as that of `policy`.
+    """Return the best plan that HiGHS finds in `seconds` and so many `nodes` of its search.
+
+    It is at least as good as that of `policy`.
 
     With `pure` the leader may not randomise, and neither does `policy` then. Ctrl-C, or a
     KeyboardInterrupt raised by `progress`, ends the search and not the process. The plan is that of
@@ -392,6 +396,8 @@ def search(
     if integral.any():
         columns = np.flatnonzero(integral).astype(np.int32)
         solver.setSolution(len(columns), columns, begin[columns])
+    if nodes is not None:
+        solver.setOptionValue("mip_max_nodes", nodes)
     if progress is not None:
         _report(solver, given.scale, progress)
     _run(solver)
@@ -399,6 +405,7 @@ def search(
     names: dict[Any, Status] = {
         highspy.HighsModelStatus.kOptimal: "exact",
         highspy.HighsModelStatus.kTimeLimit: "seconds",
+        highspy.HighsModelStatus.kSolutionLimit: "max_steps",  # as HiGHS calls its limit of nodes
         highspy.HighsModelStatus.kInterrupt: "interrupted",
     }
     if status not in names:
@@ -485,16 +492,21 @@ def _run(solver: Any) -> None:
 
 def _report(solver: Any, scale: float, progress: Callable[[Progress], object]) -> None:
     """Tell `progress` of the search: nodes, seconds, and the gap that is left, in payoff units."""
+    due = 0.0
 
     def tell(event: Any) -> None:
+        nonlocal due
         found = event.data_out
+        if found.running_time < due:
+            return
+        due = found.running_time + REPORT_SECONDS
         gap = scale * abs(found.mip_dual_bound - found.mip_primal_bound)
         try:
             progress(Progress(int(found.mip_node_count), found.running_time, float(gap)))
         except KeyboardInterrupt:
             solver.cancelSolve()
 
-    solver.cbMipLogging.subscribe(tell)
+    solver.cbMipInterrupt.subscribe(tell)
 
 
 def _polished(given: Program, fixed: np.ndarray) -> np.ndarray:

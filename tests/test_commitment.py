@@ -11,7 +11,7 @@ from exact import value as exact_value
 from general_sum import MATRICES, bagwell, forges, matrix_game, stripped_poker, watson
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from known_games import KUHN, LEDUC, arrays_of
+from known_games import KUHN, arrays_of
 from normal_form import (
     bimatrix,
     oriented,
@@ -34,6 +34,7 @@ from csa_games.game import ASSISTANT, USER
 from csa_games.override import override
 from csa_games.rules import Chance, Decision, Terminal
 from solvers import commitment, milp
+from solvers.bounds import relaxed
 from solvers.reaction import answered, reaction
 from solvers.response import value
 
@@ -104,7 +105,7 @@ def test_the_policies_of_published_commitments():
 
 
 @pytest.mark.parametrize("leader", [0, 1])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(root=roots(zero_sum=False, most_stages=4))
 def test_the_program_equals_one_linear_program_per_answer(leader, root):
     assume(size(root) <= 400)
@@ -118,14 +119,9 @@ def test_the_program_equals_one_linear_program_per_answer(leader, root):
     assert found.weak <= found.strong + 1e-9
     for payoffs in pure_equilibria(table):
         assert found.strong >= payoffs[leader] - 1e-7
-    # No commitment is bounded below what some commitment reaches.
-    assert milp_bound(ours, leader) >= found.strong - 1e-7
-
-
-def milp_bound(ours, leader):
-    """Return the bound that large games get, of a small one."""
-    solution = solvers.solve(ours, "commitment-gradient", leader=leader, max_steps=1, starts=1)
-    return solution.commitment.bound
+    # The bound of large games holds for small ones.
+    loose = relaxed(ours, leader, lambda zero_sum: solvers.solve(zero_sum, "lp"))
+    assert loose >= found.strong - 1e-7
 
 
 @pytest.mark.parametrize("leader", [0, 1])
@@ -225,14 +221,14 @@ def members(root, theirs):
     return found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**20))
 def test_both_layouts_commit_alike(seed):
     scenario = random_scenario(seed)
     assume(all(intent.behaviour != "quantal" for intent in scenario.intents))
     assume(all(intent.prior.value > 0 for intent in scenario.intents))
     explicit, factored = dialogue_game(scenario), factored_game(scenario)
-    assume(milp.size(explicit, ASSISTANT)[0] <= 600 and milp.size(explicit, ASSISTANT)[1] <= 40)
+    assume(milp.size(explicit, ASSISTANT)[0] <= 200 and milp.size(explicit, ASSISTANT)[1] <= 20)
     assert milp.size(explicit, ASSISTANT) == milp.size(factored, ASSISTANT)
     first, second = (
         solvers.solve(ours, "commitment-milp", seconds=20.0) for ours in (explicit, factored)
@@ -242,7 +238,7 @@ def test_both_layouts_commit_alike(seed):
     assert first.commitment.pure == pytest.approx(second.commitment.pure, rel=1e-6, abs=1e-6)
 
 
-@pytest.mark.parametrize("source", ["csa_oneshot", f"openspiel:{KUHN}", f"openspiel:{LEDUC}"])
+@pytest.mark.parametrize("source", ["csa_oneshot", f"openspiel:{KUHN}"])
 def test_against_minimisers_commitment_is_minimax(source):
     """In the security class and in zero-sum games, checked with the linear program."""
     ours = csa_games.load(source)
@@ -286,7 +282,7 @@ def test_quantal_users_are_committed_to_by_ascent():
     """The more rational the user, the nearer to the commitment against a rational one."""
     rational = solvers.solve(rational_crisis(), "commitment").commitment.strong
     off = []
-    for level in (0.5, 50.0, 2000.0):
+    for level in (2.0, 50.0, 2000.0):
         changes = {"behaviour": "quantal", "rationality": {"value": level, "source": "assumption"}}
         solution = solvers.solve(rational_crisis(**changes), "commitment", max_steps=300)
         found = solution.commitment
@@ -294,7 +290,7 @@ def test_quantal_users_are_committed_to_by_ascent():
         assert found.strong == found.weak  # a logit reaction has no ties
         assert found.bound >= found.strong
         off.append(abs(found.strong - rational))
-    assert off[2] < 0.02 < off[0]
+    assert off[2] < 0.002 < off[0]
 
 
 def test_two_ascents_are_bit_identical_and_seeds_matter():
@@ -347,9 +343,9 @@ def test_what_is_asked_wrongly_is_refused(monkeypatch):
     quantal = rational_crisis(
         behaviour="quantal", rationality={"value": 1.0, "source": "assumption"}
     )
-    with pytest.raises(InputError, match="'malicious' are quantal.*commitment-gradient"):
+    with pytest.raises(InputError, match=r"'malicious' are quantal.*commitment-gradient"):
         solvers.solve(quantal, "commitment-milp")
-    with pytest.raises(InputError, match=r"'malicious'.* cannot lead"):
+    with pytest.raises(InputError, match="quantal intents of crisis_guidance cannot lead"):
         solvers.solve(quantal, "commitment", leader=USER)
     monkeypatch.setattr(milp, "MOST_HISTORIES", 10)
     with pytest.raises(InputError, match=r"182 histories.*at most 10 .*commitment-gradient"):
