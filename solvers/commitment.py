@@ -26,11 +26,20 @@ from csa_games.game import ASSISTANT, USER, Commitment, Game, Progress, Solution
 from solvers import driver
 from solvers.ascent import climb
 from solvers.bounds import NAME, relaxed
-from solvers.milp import MOST_BINARIES, MOST_HISTORIES, polished, program, search, size
+from solvers.milp import (
+    MOST_BINARIES,
+    MOST_HISTORIES,
+    Program,
+    polished,
+    program,
+    search,
+    size,
+    strictest,
+)
 from solvers.reaction import Ties, answered, payoff_range
 from solvers.regret import VARIANTS
 from solvers.response import certify, quantal_intents, value
-from solvers.sequence import policy_of
+from solvers.sequence import plan_of, policy_of
 
 COMPARED_STEPS, COMPARED_SHARE = 2_000, 1e-3
 """How the policies to compare with are found: at most so many iterations of PCFR+, or until their
@@ -53,6 +62,7 @@ def solve(
     *,
     leader: int = ASSISTANT,
     seconds: float = math.inf,
+    nudge: float = 0.0,
     max_steps: int = 1_000,
     starts: int = 8,
     seed: int = 0,
@@ -64,15 +74,16 @@ def solve(
     otherwise; the result's `method` says which. Arguments and errors are those of `by_milp` and
     `by_gradient`.
     """
-    _check(game, leader, seconds)
+    _check(game, leader, seconds, nudge)
     histories, binaries = size(game, leader)
     small = histories <= MOST_HISTORIES and binaries <= MOST_BINARIES
     if small and not quantal_intents(game):
-        return by_milp(game, leader=leader, seconds=seconds, progress=progress)
+        return by_milp(game, leader=leader, seconds=seconds, nudge=nudge, progress=progress)
     return by_gradient(
         game,
         leader=leader,
         seconds=seconds,
+        nudge=nudge,
         max_steps=max_steps,
         starts=starts,
         seed=seed,
@@ -85,13 +96,17 @@ def by_milp(
     *,
     leader: int = ASSISTANT,
     seconds: float = math.inf,
+    nudge: float = 0.0,
     progress: Callable[[Progress], object] | None = None,
 ) -> Solution:
     """Return an exact commitment by the sequence-form program; status "exact" when proved.
 
     After `seconds`, or Ctrl-C, the best plan so far is returned with the bound proved so far, and
     the status "seconds" or "interrupted". Ties are broken for the leader (a strong Stackelberg
-    equilibrium); `commitment.weak` says what is left where followers break them otherwise. The best
+    equilibrium); `commitment.weak` says what is left where followers break them otherwise. With
+    `nudge` the plan is moved by that share to the one that makes the same reaction best by the
+    widest margin, which costs the leader no more than that share of its payoff range and leaves
+    ties only where there is no margin at all. The best
     pure policy is searched for afterwards, in `PURE_NODES` nodes and as long again at most.
     `progress` is told how many nodes were searched and the gap between the bound and the best plan.
 
@@ -99,7 +114,7 @@ def by_milp(
     `milp.MOST_HISTORIES` or `milp.MOST_BINARIES`.
     """
     began = perf_counter()
-    _check(game, leader, seconds)
+    _check(game, leader, seconds, nudge)
     if quantal := quantal_intents(game):
         raise InputError(
             f"the exact program cannot solve {game.name}: its intents "
@@ -110,7 +125,7 @@ def by_milp(
     compared = _equilibrium(game, leader)
     first = np.asarray(compared.policy[leader])
     found = search(given, first, seconds=seconds, progress=progress)
-    best = policy_of(game.form.treeplex[leader], found.plan)
+    best = _nudged(given, policy_of(game.form.treeplex[leader], found.plan), nudge)
     pure = search(given, best, seconds=seconds, nodes=PURE_NODES, progress=progress, pure=True)
     return _judged(
         game,
@@ -132,6 +147,7 @@ def by_gradient(
     *,
     leader: int = ASSISTANT,
     seconds: float = math.inf,
+    nudge: float = 0.0,
     max_steps: int = 1_000,
     starts: int = 8,
     seed: int = 0,
@@ -142,14 +158,15 @@ def by_gradient(
     The ascent does `max_steps` steps from up to `starts` policies, fewer where memory asks for it:
     the equilibrium policy compared with, the uniform one, random ones drawn with `seed`. Small
     games without quantal intents get a linear program at the end, which moves the best policy to
-    the best one with the same reaction. Where followers only minimise there is nothing to climb:
-    the equilibrium policy is the commitment. `progress` is told the optimality gap.
+    the best one with the same reaction, and then by `nudge` as in `by_milp`. Where followers only
+    minimise there is nothing to climb: the equilibrium policy is the commitment. `progress` is told
+    the optimality gap.
 
     Status: "stationary" after all steps, or "seconds"; in the security class and zero-sum games
     that of the regret minimiser. Raises `InputError` for arguments out of range.
     """
     began = perf_counter()
-    _check(game, leader, seconds)
+    _check(game, leader, seconds, nudge)
     if not (max_steps >= 1 and starts >= 1):
         raise InputError(
             f"max_steps is {max_steps} and starts is {starts}, expected 1 at least of both"
@@ -180,8 +197,9 @@ def by_gradient(
     histories, binaries = size(game, leader)
     small = histories <= MOST_HISTORIES and binaries <= MOST_BINARIES
     if small and not quantal_intents(game):
-        better = policy_of(treeplex, polished(program(game, leader), best))
-        best = better if worth(better) > strong else best
+        given = program(game, leader)
+        better = policy_of(treeplex, polished(given, best))
+        best = _nudged(given, better if worth(better) > strong else best, nudge)
     return _judged(
         game,
         leader,
@@ -227,6 +245,15 @@ def _by_regret(
         began=began,
         status=solved.status,
     )
+
+
+def _nudged(given: Program, policy: Table, share: float) -> Table:
+    """Return `policy` moved by `share` to the plan that makes its reaction best by most."""
+    away = strictest(given, policy) if share > 0 else None
+    if away is None:
+        return policy
+    treeplex = given.game.form.treeplex[given.leader]
+    return policy_of(treeplex, (1 - share) * plan_of(treeplex, policy) + share * away)
 
 
 def _judged(
@@ -299,12 +326,14 @@ def _starts(game: Game, leader: int, first: Table, count: int, seed: int) -> lis
     return policies[:count]
 
 
-def _check(game: Game, leader: int, seconds: float) -> None:
+def _check(game: Game, leader: int, seconds: float, nudge: float) -> None:
     faults = []
     if leader not in (USER, ASSISTANT):
         faults.append(f"leader is {leader!r}, expected 0 or 1")
     if not seconds > 0:
         faults.append(f"seconds is {seconds}, expected a positive number")
+    if not 0 <= nudge < 1:
+        faults.append(f"nudge is {nudge}, expected a share from 0 to less than 1")
     if leader == USER and quantal_intents(game):
         faults.append(
             f"quantal intents of {game.name} cannot lead: they choose by a rule, not by a plan"

@@ -1,4 +1,4 @@
-"""Policies of the assistant side by side, each against users who make the most of it."""
+"""Policies of the assistant side by side, each against users who know it and react to it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from jaxtyping import Float
 
 from csa_games.arrays import Array
 from csa_games.evaluate import MEASURES
-from csa_games.fold import uniform
-from csa_games.game import ASSISTANT, USER, Game
-from solvers.response import best_response, refuse_quantal, value
+from csa_games.game import ASSISTANT, Game
+from solvers.reaction import answered
+from solvers.response import value
 
 
 @dataclass(frozen=True)
 class Row:
-    """What an assistant's policy is worth against users who best-respond to it.
+    """What an assistant's policy is worth against users who react to it.
 
     `value` is the assistant's expected payoff and `difference` that of the first policy compared,
     subtracted from it, both in payoff units. `outcomes` holds every measure of
@@ -30,18 +30,14 @@ class Row:
 def compare(game: Game, policies: Mapping[str, Float[Array, "I A"]]) -> list[Row]:
     """Return one row for each of the assistant's `policies`, in their order.
 
-    Strategic users best-respond to the policy and kernels are what they are. In the security class
-    the value is therefore guaranteed: no behaviour of the strategic users makes it less. In a
-    general-sum game it is what the policy earns from these best responses, the first among equals.
-
-    Raises `InputError` for games with quantal intents, and for policies that are not of this game.
+    Each intent reacts by its own behaviour (`solvers.reaction`), and best responses break ties
+    against the assistant. In the security class the value is therefore guaranteed: no behaviour of
+    the strategic users makes it less. In a general-sum game it is the weak value of the policy as a
+    commitment. Raises `InputError` for policies that are not of this game.
     """
-    refuse_quantal(game, "a comparison")
     rows: list[Row] = []
     for name, assistant in policies.items():
-        treeplex = game.form.treeplex
-        user, _ = best_response(game, USER, (uniform(treeplex[USER]), assistant))
-        played = (user, assistant)
+        played = answered(game, ASSISTANT, assistant, "against")
         worth = float(value(game, played)[ASSISTANT])
         reference = rows[0].value if rows else worth
         outcomes = {measure: dict(of(game, played)) for measure, of in MEASURES.items()}

@@ -47,6 +47,7 @@ MOST_BINARIES = 5_000
 
 COLUMNS_AT_ONCE = 256  # of the follower's sequences, when their bounds are computed
 REPORT_SECONDS = 0.5  # between two reports of a search
+MARGIN = 1e-7  # a narrower one is a tie
 FEASIBILITY = 1e-9  # of HiGHS, for payoffs at scale 1
 
 
@@ -98,6 +99,9 @@ class Program:
     legal: Bool[np.ndarray, " S_l"]
     scale: float
     rational: Int[np.ndarray, " B"]  # the follower's sequences that have a binary
+    before: Int[np.ndarray, " B"]  # the binary of the sequence that leads to each, or -1
+    most: Float[np.ndarray, " B"]  # M
+    worth: slice  # the rows that say what rational followers get at the least
 
     def __post_init__(self) -> None:
         assert self.rows.shape == (len(self.low), self.at.columns)
@@ -162,10 +166,12 @@ def program(game: Game, leader: int) -> Program:
     at = Blocks.of(
         int(legal.sum()), parts.hostile_infosets, parts.infosets, len(parts.free), len(pairs.data)
     )
+    most = _most(ours, theirs, gain, legal, parts)
+    first = [_plan_rows(constraints(ours)[:, legal]), _adversarial_rows(parts, payoff)]
+    start = sum(len(group.low) for group in first)
     groups = [
-        _plan_rows(constraints(ours)[:, legal]),
-        _adversarial_rows(parts, payoff),
-        *_value_rows(parts, gain, _most(ours, theirs, gain, legal, parts)),
+        *first,
+        *_value_rows(parts, gain, most),
         _choice_rows(parts),
         *_pair_rows(parts, pairs, gained.data, chance, theirs, len(legal[legal])),
     ]
@@ -184,6 +190,9 @@ def program(game: Game, leader: int) -> Program:
         legal=legal,
         scale=scale,
         rational=parts.free,
+        before=parts.b[parts.parent[parts.owner[parts.free]]],
+        most=most,
+        worth=slice(start, start + len(parts.free)),
     )
 
 
@@ -379,16 +388,14 @@ def search(
     """
     import highspy  # slow to import, and only needed here
 
-    at, game, follower = given.at, given.game, 1 - given.leader
+    at, game = given.at, given.game
     if pure:
         policy = np.eye(policy.shape[1])[np.asarray(policy).argmax(axis=1)]
     first = plan_of(game.form.treeplex[given.leader], policy)
-    answer = plan_of(game.form.treeplex[follower], reaction(game, follower, policy))
     integral = np.zeros(at.columns, bool)
     integral[at.binary] = True
     integral[at.plan] = pure
-    begin = np.full(at.columns, np.nan)
-    begin[at.binary] = answer[given.rational]
+    begin = _answer(given, policy)
     if pure:
         begin[at.plan] = first[given.legal]
 
@@ -434,11 +441,47 @@ def search(
 
 def polished(given: Program, policy: Float[Array, "I A"]) -> Float[np.ndarray, " S_l"]:
     """Return the best plan to which the follower's reaction to `policy` is a best response."""
+    return _plan(given, _polished(given, _answer(given, policy)))
+
+
+def strictest(given: Program, policy: Float[Array, "I A"]) -> Float[np.ndarray, " S_l"] | None:
+    """Return the plan to which the follower's reaction to `policy` is best by the widest margin.
+
+    The margin is the least by which any other action, where the follower gets to, is worse, in
+    counterfactual values. A mixture of a plan with this one leaves no ties, because incentives are
+    linear in plans. None where a tie is there whatever the leader does.
+    """
+    import highspy
+
+    answer = _answer(given, policy)
+    chosen = answer[given.at.binary]
+    came = np.concatenate([[1.0], chosen])[given.before + 1]
+    other = np.flatnonzero((chosen < 0.5) & (came > 0.5) & (given.most > 0))
+    if not len(other):
+        return None
+    solver = _passed(given, np.zeros(given.at.columns, bool), np.inf)
+    held = np.flatnonzero(~np.isnan(answer)).astype(np.int32)
+    solver.changeColsBounds(len(held), held, answer[held], answer[held])
+    every = np.arange(given.at.columns, dtype=np.int32)
+    solver.changeColsCost(len(every), every, np.zeros(len(every)))
+    rows = (given.worth.start + other).astype(np.int32)
+    solver.addCol(1.0, 0.0, 1.0, len(rows), rows, -np.ones(len(rows)))
+    _run(solver)
+    if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        return None
+    found = np.array(solver.getSolution().col_value)
+    return _plan(given, found) if found[-1] > MARGIN else None
+
+
+def _answer(given: Program, policy: Float[Array, "I A"]) -> Float[np.ndarray, " V"]:
+    """Return the follower's reaction to `policy` as the binaries, nan for all other variables."""
     follower = 1 - given.leader
-    answer = plan_of(given.game.form.treeplex[follower], reaction(given.game, follower, policy))
+    treeplex = given.game.form.treeplex[follower]
     fixed = np.full(given.at.columns, np.nan)
-    fixed[given.at.binary] = answer[given.rational]
-    return _plan(given, _polished(given, fixed))
+    fixed[given.at.binary] = plan_of(treeplex, reaction(given.game, follower, policy))[
+        given.rational
+    ]
+    return fixed
 
 
 def _plan(given: Program, variables: Float[np.ndarray, " V"]) -> Float[np.ndarray, " S_l"]:

@@ -30,6 +30,7 @@ from csa_games.fold import (
 )
 from csa_games.game import USER, Game, Policy, SequenceForm
 from csa_games.guard.keys import intent_of
+from solvers.response import checked
 
 Ties = Literal["for", "against"]
 
@@ -60,11 +61,13 @@ def reaction(
     """Return how the follower reacts to the leader's `policy`, as a policy.
 
     `ties` says for whom best responses choose among actions that are equally good to the follower
-    (within `TIE`): for the leader, or against it.
+    (within `TIE`): for the leader, or against it. Raises `InputError` when `policy` is none of the
+    leader's.
     """
     form, leader = game.form, 1 - follower
     treeplex = form.treeplex[follower]
-    plan = reach(form.treeplex[leader], rows_of(form.treeplex[leader], _float64(policy)))
+    theirs = checked(game, leader, policy)
+    plan = reach(form.treeplex[leader], rows_of(form.treeplex[leader], theirs))
     own = expectation(form, follower, _float64(form.leaves.payoff[follower]), plan)
     reached = arrivals(form, follower, plan)
     slack = [TIE * payoff_range(form, follower) * part for part in reached]

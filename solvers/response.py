@@ -100,26 +100,36 @@ def _best(q: Array, legal: Array, reach: Array, _: Array) -> tuple[Array, Array]
     return most.max(axis=-2), (actions == choice[:, None]).astype(np.float64)
 
 
+def checked(game: Game, player: int, rows: Float[Array, "I A"]) -> Float[np.ndarray, "I A"]:
+    """Return `rows` in float64, or raise `InputError` where they are no policy of `player`."""
+    policy = np.asarray(rows, np.float64)
+    if fault := _fault(game, player, policy):
+        raise InputError(fault)
+    return policy
+
+
 def _checked(game: Game, policy: Policy) -> Policy:
     """Return `policy` in float64 numpy arrays after checking that it is one of `game`."""
-    faults, arrays = [], []
-    for player, treeplex in enumerate(game.form.treeplex):
-        rows = np.asarray(policy[player], np.float64)
-        legal = legal_mask(treeplex)
-        who = f"the policy of {game.names.players[player]} in {game.name}"
-        if rows.shape != legal.shape:
-            faults.append(f"{who} has the shape {rows.shape}, expected {legal.shape}")
-            continue
-        proper = np.where(legal, rows >= 0, rows == 0).all(axis=-1)  # False for NaN
-        proper &= np.abs(rows.sum(axis=-1) - 1) <= ROUNDING
-        if not proper.all():
-            wrong = int(np.argmin(proper))
-            count = len(game.names.actions[player][wrong])
-            faults.append(
-                f"{who} is {rows[wrong].tolist()} at infoset {game.names.infosets[player][wrong]!r}"
-                f", expected probabilities of its {count} actions that sum to 1 and then zeros"
-            )
-        arrays.append(rows)
-    if faults:
-        raise InputError(*faults)
-    return arrays[0], arrays[1]
+    first, second = (np.asarray(rows, np.float64) for rows in policy)
+    faults = [_fault(game, player, rows) for player, rows in enumerate((first, second))]
+    if any(faults):
+        raise InputError(*filter(None, faults))
+    return first, second
+
+
+def _fault(game: Game, player: int, rows: np.ndarray) -> str | None:
+    """Return what is wrong with `rows` as a policy of `player`, None where nothing is."""
+    legal = legal_mask(game.form.treeplex[player])
+    who = f"the policy of {game.names.players[player]} in {game.name}"
+    if rows.shape != legal.shape:
+        return f"{who} has the shape {rows.shape}, expected {legal.shape}"
+    proper = np.where(legal, rows >= 0, rows == 0).all(axis=-1)  # False for NaN
+    proper &= np.abs(rows.sum(axis=-1) - 1) <= ROUNDING
+    if proper.all():
+        return None
+    wrong = int(np.argmin(proper))
+    count = len(game.names.actions[player][wrong])
+    return (
+        f"{who} is {rows[wrong].tolist()} at infoset {game.names.infosets[player][wrong]!r}, "
+        f"expected probabilities of its {count} actions that sum to 1 and then zeros"
+    )

@@ -278,6 +278,18 @@ def test_committing_pays_where_users_act_for_themselves():
     assert climbed.commitment.bound >= exact.commitment.strong
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_nudge_leaves_no_ties_and_costs_its_share(name):
+    ours, leader, worth, _ = PUBLISHED[name]
+    found = solvers.solve(ours, "commitment-milp", leader=leader, nudge=0.01).commitment
+    extent = np.ptp(np.asarray(ours.form.leaves.payoff[leader]))
+    assert worth - 0.01 * extent - 1e-9 <= found.strong <= worth + 1e-9
+    assert found.weak == pytest.approx(found.strong, abs=1e-9)
+    if name in ("signalling, sender", "watson, informed", "watson, uninformed"):
+        tied = solvers.solve(ours, "commitment-milp", leader=leader).commitment
+        assert tied.weak < worth - 0.4  # what the nudge is for
+
+
 def test_quantal_users_are_committed_to_by_ascent():
     """The more rational the user, the nearer to the commitment against a rational one."""
     rational = solvers.solve(rational_crisis(), "commitment").commitment.strong
@@ -336,7 +348,8 @@ def test_what_is_asked_wrongly_is_refused(monkeypatch):
         ({"seconds": 0.0}, "seconds is 0.0"),
         ({"max_steps": 0}, "max_steps is 0"),
         ({"starts": 0}, "starts is 0"),
-        ({"target": 1e-3}, "takes no target; it takes leader, seconds"),
+        ({"nudge": 1.0}, "nudge is 1.0, expected a share"),
+        ({"target": 1e-3}, "takes no target; it takes leader, seconds, nudge"),
     ):
         with pytest.raises(InputError, match=message):
             solvers.solve(ours, "commitment-gradient", **options)

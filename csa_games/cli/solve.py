@@ -23,7 +23,19 @@ if TYPE_CHECKING:
 
     from csa_games.game import Commitment, Game, Solution
 
-OPTIONS = ("target", "max_steps", "seconds", "dead_zone", "dtype", "leader", "starts", "seed")
+OPTIONS = (
+    "target",
+    "max_steps",
+    "seconds",
+    "dead_zone",
+    "dtype",
+    "leader",
+    "nudge",
+    "starts",
+    "seed",
+)
+
+TIED = 0.01  # by how much, relatively, the worth of a policy may depend on ties unmentioned
 
 LEADERS = {"user": 0, "assistant": 1, "0": 0, "1": 1}
 
@@ -71,6 +83,12 @@ def add_method(parser: argparse.ArgumentParser) -> None:
         type=_leader,
         metavar="PLAYER",
         help="who commits: assistant (the default) or user, of other games 1 or 0",
+    )
+    parser.add_argument(
+        "--nudge",
+        type=float,
+        metavar="SHARE",
+        help="move a commitment by this share to one without ties, such as 0.01 (0)",
     )
     parser.add_argument(
         "--starts", type=int, metavar="N", help="from how many policies an ascent begins (8)"
@@ -201,10 +219,12 @@ def certificate(solution: "Solution", players: tuple[str, str]) -> str:
 def _promise(commitment: "Commitment", players: tuple[str, str]) -> str:
     """Return what a commitment's value means."""
     leader, others = players[commitment.leader], players[1 - commitment.leader]
+    tied = commitment.weak < commitment.strong - TIED * max(1.0, abs(commitment.strong))
+    hint = " (--nudge 0.001 leaves hardly any)" if tied else ""
     return (
         f"commitment: {leader} expects {commitment.strong:.6g} from {others} who knows the policy "
-        f"and breaks ties for it, {commitment.weak:.6g} if ties are broken against it; no policy "
-        f"is worth more than {commitment.bound:.6g} ({commitment.bound_by})"
+        f"and breaks ties for it, {commitment.weak:.6g} if ties are broken against it{hint}; no "
+        f"policy is worth more than {commitment.bound:.6g} ({commitment.bound_by})"
     )
 
 
