@@ -5,7 +5,7 @@ from statistics import median
 from time import perf_counter
 
 from experiments.speed.job import Job, Note, peak_bytes
-from experiments.speed.racers import ENGINES, METHODS, Racer, our_game
+from experiments.speed.racers import ENGINES, METHODS, Racer, dtype_of, our_game
 
 WINDOW = 0.5  # seconds of a window of iterations, about
 MOST_STEPS = 2**31 - 1  # of a window
@@ -79,7 +79,13 @@ def solve(job: Job, note: Note) -> None:
     note({"setup_seconds": perf_counter() - start, "target": job.target})
     for which in ("first_run", "second_run"):
         start = perf_counter()
-        solution = solvers.solve(game, METHODS[job.engine], target=job.target, seconds=job.seconds)
+        solution = solvers.solve(
+            game,
+            METHODS[job.engine],
+            target=job.target,
+            seconds=job.seconds,
+            dtype=dtype_of(job.engine),
+        )
         note(
             {
                 which: {

@@ -343,8 +343,20 @@ def _ours(method: str, single: bool = False) -> Callable[[Track], Racer]:
 
 OURS = "alternating, dead zone of 1e-8 of the largest chance-weighted payoff"
 
-METHODS = {"csa": "cfr+", "csa-pcfr+": "pcfr+", "csa-dcfr+": "dcfr+", "csa-sapcfr+": "sapcfr+"}
-"""Engine -> method of `solvers.solve`, for the engines of this library in float64."""
+METHODS = {
+    "csa": "cfr+",
+    "csa-float32": "cfr+",
+    "csa-pcfr+": "pcfr+",
+    "csa-dcfr+": "dcfr+",
+    "csa-sapcfr+": "sapcfr+",
+}
+"""Engine -> method of `solvers.solve`, for the engines of this library."""
+
+
+def dtype_of(engine: str) -> str:
+    """Return the dtype of the iterations of one of this library's engines."""
+    return "float32" if engine.endswith("float32") else "float64"
+
 
 ENGINES: dict[str, Engine] = {
     "csa": Engine("jax", "csa-games", f"CFR+, float64, linear average, {OURS}", _ours("cfr+")),

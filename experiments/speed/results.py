@@ -51,7 +51,7 @@ def all_jobs(games: Sequence[str] = ON_CPU) -> list[Job]:
         *(job(name, "leduc", "solve", FOLLOWED_SECONDS, near, LIMIT) for name in METHODS),
         *(
             job(name, LARGEST, "solve", LARGEST_SECONDS, small_share, 1.5 * LARGEST_SECONDS)
-            for name in ("csa", "csa-pcfr+")
+            for name in ("csa", "csa-float32", "csa-pcfr+")
         ),
         job("csa", "dialogue_1e4", "batch", 0.0, 0.0, LIMIT),
     ]

@@ -1,0 +1,123 @@
+"""Solution concepts on the command line: commitments from a file to a bundle and back."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from csa_games.cli import main
+from csa_games.runs import read_run
+
+SCENARIO = Path(__file__).parents[1] / "csa_games" / "scenarios" / "crisis_guidance.toml"
+
+RATIONAL = """
+[[payoff.effort]]
+intents = ["malicious"]
+values = {plain = 0.0, contextualised = 0.1, disguised = 0.3, leave = 0.0, migrate = 0.2}
+source = "assumption"
+"""
+
+
+@pytest.fixture(scope="module")
+def scenario(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file of one turn of crisis guidance with a malicious user who acts for itself."""
+    text = SCENARIO.read_text(encoding="utf-8")
+    weights = (
+        'behaviour = "rational"\nweights = {satisfaction = 1.0, risk = 1.0, source = "assumption"}'
+    )
+    text = text.replace('behaviour = "adversarial"', weights)
+    text = re.sub(r"^turns = \d+$", "turns = 1", text, flags=re.MULTILINE)
+    path = tmp_path_factory.mktemp("scenario") / "rational.toml"
+    path.write_text(text + RATIONAL, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the saved run of a commitment."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert main(["solve", str(scenario), "--method", "commitment", "--out", str(folder)]) == 0
+    return folder
+
+
+def printed(capsys, *words):
+    """Return (exit code, the JSON object printed) of a command."""
+    code = main([*words, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_a_commitment_says_what_it_is_worth(scenario, tmp_path, capsys):
+    words = ("solve", str(scenario), "--method", "commitment", "--nudge", "0.001")
+    code, found = printed(capsys, *words, "--out", str(tmp_path / "run"))
+    assert (code, found["status"], found["method"]) == (0, "exact", "commitment-milp")
+    told = found["commitment"]
+    assert told["strong"] == found["value"][1]
+    assert math.isclose(told["optimality_gap"], told["bound"] - told["strong"])
+    assert math.isclose(told["value_of_commitment"], told["strong"] - told["equilibrium"])
+    assert math.isclose(told["value_of_randomisation"], told["strong"] - told["pure"])
+    assert 0 <= told["strong"] - told["weak"] < 1e-6
+    assert found["certificate"].startswith("commitment: assistant expects 0.577")
+
+
+def test_what_depends_on_ties_is_said(run, scenario, tmp_path, capsys):
+    main(["solve", str(scenario), "--method", "commitment", "--out", str(tmp_path / "run")])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--nudge 0.001 leaves hardly any" in text
+    assert "worth of committing" in text
+    assert "worth of mixing" in text
+
+
+def test_a_commitment_comes_back_from_its_run(run):
+    found = read_run(run).solution
+    assert found.commitment is not None
+    assert found.commitment.strong == found.value[1]
+    record = json.loads((run / "run.json").read_bytes())
+    assert record["solution"]["commitment"]["bound"] == found.commitment.bound
+
+
+def test_a_damaged_commitment_is_refused(run, tmp_path, capsys):
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for path in run.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    record = json.loads((copy / "run.json").read_bytes())
+    record["solution"]["commitment"]["leader"] = 2
+    (copy / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    assert main(["compare", str(copy)]) == 2
+    assert "solution.commitment.leader" in capsys.readouterr().err
+
+
+def test_a_commitment_is_compared_and_exported(run, tmp_path, capsys):
+    code, compared = printed(capsys, "compare", str(run))
+    assert code == 0
+    rows = {row["policy"]: row for row in compared["rows"]}
+    # Comparisons break ties against the assistant.
+    assert math.isclose(
+        rows["solution"]["value"], read_run(run).solution.commitment.weak, abs_tol=1e-9
+    )
+    bundle = tmp_path / "bundle"
+    assert main(["export", str(run), str(bundle)]) == 0
+    assert main(["verify", str(bundle)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--leader", "somebody"], "expected user, assistant, 0, 1"),
+        (["--target", "1"], "commitment takes no target"),
+        (["--seconds", "0"], "seconds is 0.0"),
+        (["--nudge", "2"], "nudge is 2.0"),
+        (["--starts", "0", "--seed", "1"], None),
+        (["--checkpoint", "x"], "--checkpoint: commitment cannot be resumed"),
+    ],
+)
+def test_wrong_options_end_with_a_sentence(scenario, tmp_path, capsys, words, said):
+    out = ["--out", str(tmp_path / "run")]
+    method = ["--method", "commitment-gradient" if said is None else "commitment"]
+    code = main(["solve", str(scenario), *method, *words, *out])
+    assert code == 2
+    text = " ".join(capsys.readouterr().err.split())
+    assert (said or "starts is 0") in text
+    assert not (tmp_path / "run").exists()
