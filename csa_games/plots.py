@@ -251,6 +251,24 @@ def convergence(solution: Solution, target: float | None = None) -> str:
     return _svg(figure, "convergence", said)
 
 
+@drawn_plainly
+def frontier(points: Sequence[tuple[float, float]], over: str, objective: str) -> str:
+    """Return a picture of the guaranteed `objective` against what it is traced `over`."""
+    across, up = np.array(sorted(points), dtype=float).reshape(-1, 2).T
+    figure = Figure(figsize=(4.6, 3.0))
+    axes = figure.add_axes((0.175, 0.165, 0.78, 0.78))
+    axes.plot(across, up, color="#0072B2", marker="o", markersize=3.5, clip_on=False, zorder=3)
+    axes.set_xlabel(over, fontsize=TEXT, color=MUTED)
+    axes.set_ylabel(f"{objective}, guaranteed", fontsize=TEXT, color=MUTED)
+    axes.grid(color=FAINT, linewidth=0.6)
+    _bare(axes)
+    said = (
+        f"{objective}, guaranteed, over {over}: {number(up[0])} at {number(across[0])}, "
+        f"{number(up[-1])} at {number(across[-1])}."
+    )
+    return _svg(figure, "frontier", said)
+
+
 def _inches(text: str) -> float:
     """Return about how wide `text` is; the fonts of browsers are narrower than matplotlib's."""
     return len(text) * TEXT * 0.56 / 72

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from csa_games.errors import InputError
 from csa_games.evaluate import expected
@@ -38,6 +38,9 @@ from csa_games.scenario import Scenario, scenario_from
 
 RECORD, ARRAYS, HISTORY, TREE = "run.json", "solution.npz", "history.csv", "game.efg"
 COLUMNS = ("step", "seconds", "nash_conv")
+FINDINGS: Mapping[str, type] = {"commitment": Commitment}
+"""What methods report beyond value and gap: the field of `Solution`, and its type."""
+
 ROUNDING = 1e-9  # how far sums may be off: another numpy adds in another order
 
 
@@ -63,18 +66,6 @@ class _Game(_Part):
     scenario_sha256: str | None = None
 
 
-class _Commitment(_Part):
-    leader: Literal[0, 1]
-    strong: float
-    weak: float
-    bound: float
-    bound_by: str
-    equilibrium: float
-    equilibrium_gap: float
-    pure: float
-    pure_bound: float
-
-
 class _Solution(_Part):
     method: str
     status: Status
@@ -85,7 +76,6 @@ class _Solution(_Part):
     value: tuple[float, float]  # here for people: solution.npz is what counts
     gap: tuple[float, float]
     nash_conv: float
-    commitment: _Commitment | None = None
 
 
 class _Record(_Part):
@@ -94,6 +84,7 @@ class _Record(_Part):
     format: Literal["csa-games run 1"]
     game: _Game
     solution: _Solution
+    findings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     options: dict[str, Any]
     provenance: dict[str, Any]
 
@@ -177,7 +168,7 @@ def read_run(folder: Path | str) -> Run:
         game_class=kept.game_class,
         dead_zone=kept.dead_zone,
         history=_history(folder / HISTORY),
-        commitment=None if kept.commitment is None else Commitment(**dict(kept.commitment)),
+        **_findings(folder / RECORD, record.findings),
     )
     if game.game_class != kept.game_class:
         raise InputError(
@@ -210,8 +201,12 @@ def _content(
             "value": [float(number) for number in solution.value],
             "gap": [float(number) for number in solution.gap],
             "nash_conv": solution.nash_conv,
-        }
-        | ({} if solution.commitment is None else {"commitment": asdict(solution.commitment)}),
+        },
+        "findings": {
+            name: asdict(getattr(solution, name))
+            for name in FINDINGS
+            if getattr(solution, name) is not None
+        },
         "options": {
             # JSON has no infinity, the seconds of a run without a limit
             name: None if value in (math.inf, -math.inf) else value
@@ -263,6 +258,25 @@ def _record(path: Path) -> _Record:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file: {error}") from None
+
+
+def _findings(path: Path, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a method reported beyond value and gap, by its name in `Solution`."""
+    found: dict[str, Any] = {}
+    for name, content in kept.items():
+        if name not in FINDINGS:
+            raise InputError(
+                f"{path}: findings: found {name!r}, expected some of {', '.join(FINDINGS)}"
+            )
+        try:
+            found[name] = TypeAdapter(FINDINGS[name]).validate_json(json.dumps(content))
+        except ValidationError as error:
+            faults = (
+                f"{path}: findings.{name}.{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+                for fault in error.errors(include_url=False)
+            )
+            raise InputError(*faults) from None
+    return found
 
 
 def _tuples(content: Any) -> Any:

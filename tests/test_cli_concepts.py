@@ -74,7 +74,7 @@ def test_a_commitment_comes_back_from_its_run(run):
     assert found.commitment is not None
     assert found.commitment.strong == found.value[1]
     record = json.loads((run / "run.json").read_bytes())
-    assert record["solution"]["commitment"]["bound"] == found.commitment.bound
+    assert record["findings"]["commitment"]["bound"] == found.commitment.bound
 
 
 def test_a_damaged_commitment_is_refused(run, tmp_path, capsys):
@@ -83,10 +83,10 @@ def test_a_damaged_commitment_is_refused(run, tmp_path, capsys):
     for path in run.iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
     record = json.loads((copy / "run.json").read_bytes())
-    record["solution"]["commitment"]["leader"] = 2
+    record["findings"]["commitment"]["leader"] = "assistant"
     (copy / "run.json").write_text(json.dumps(record), encoding="utf-8")
     assert main(["compare", str(copy)]) == 2
-    assert "solution.commitment.leader" in capsys.readouterr().err
+    assert "findings.commitment.leader" in capsys.readouterr().err
 
 
 def test_a_commitment_is_compared_and_exported(run, tmp_path, capsys):

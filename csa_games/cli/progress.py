@@ -5,17 +5,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from csa_games.cli.output import console
 
 if TYPE_CHECKING:
     from csa_games.game import Progress
+
+T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 10.0
 RECENT = 10  # checks that the slope is taken from: the last factor of nine in steps
@@ -129,6 +131,17 @@ def waiting(what: str) -> Iterator[None]:
             yield
     else:
         yield
+
+
+def counted(items: Iterable[T], count: int, what: str) -> Iterator[T]:
+    """Yield `items`, of which there are `count`, showing on a terminal how many have come."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.progress import track
+
+    shown = console(sys.stderr)
+    yield from track(items, _short(what), count, console=shown, transient=True)
 
 
 @contextmanager
