@@ -5,8 +5,13 @@ t, F'(y) t = 0, and corrects by Newton's method in the hyperplane through the pr
 orthogonal to t (pseudo-arclength). No coordinate is the parameter, so that one which turns back on
 the way does no harm. The length of the steps follows from three signs of how curved the curve is:
 how far off the prediction was, how fast Newton's method converged, and how much the tangent turned
-(Allgower & Georg 1990, chapter 6). A step that looks bad in any of them is halved, which makes a
-jump to another curve unlikely; nothing proves that there was none.
+(Allgower & Georg 1990, chapter 6).
+
+Along a curve without bifurcations the determinant of [F'(y); t] keeps its sign. A step that changes
+it has jumped to another curve, or to another part of this one, and is made again with half of its
+length; only when it changes sign on a tiny step too has the curve been crossed by another one, as
+happens in symmetric problems, and is followed straight on. With both precautions jumps are rare,
+but nothing proves that there was none.
 """
 
 import math
@@ -24,15 +29,22 @@ System = Callable[[Vector], tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n 
 
 ZERO = 1e-10  # a point is on the curve where no equation is off by more
 CORRECTIONS = 8  # the most of a step
-OFF, RATE, TURN = 0.1, 0.1, 0.2
+OFF, RATE, TURN = 0.05, 0.05, 0.1
 """What a step is made for: a first correction of this share of its length, a second one of this
 share of the first, a tangent turned by this angle in radians. Steps twice as bad are rejected."""
+
 SHORTEST = 1e-9  # of a step, relative to how far from the origin it is made
+TINY = 1e-3  # in the same unit, a step that is believed when it changes the determinant's sign
+
+
+class _Place(NamedTuple):
+    point: Vector
+    tangent: Vector
+    sign: float  # of the determinant
 
 
 class _Step(NamedTuple):
-    point: Vector
-    tangent: Vector
+    place: _Place
     bad: float  # 1 for a step as it should be, below 1 for a better one
 
 
@@ -47,27 +59,28 @@ def follow(system: System, start: Vector, *, until: float, first: float) -> Iter
     yield start
     if start[-1] >= until:
         return
-    point, upward = start, np.eye(1, len(start), len(start) - 1)[0]
-    tangent = _tangent(system(start)[1], upward)
-    if tangent is None:
+    upward = np.eye(1, len(start), len(start) - 1)[0]
+    here = _place(start, system(start)[1], upward)
+    if here is None:
         return
-    length = first / tangent[-1]
-    while point[-1] < until:
-        step = _step(system, point, tangent, length, until)
-        if step is None or step.bad > 2:
+    length = first / here.tangent[-1]
+    while here.point[-1] < until:
+        unit = 1 + float(np.linalg.norm(here.point))
+        step = _step(system, here, length, until)
+        crossed = step is not None and step.place.sign != here.sign
+        if step is None or step.bad > 2 or (crossed and length > TINY * unit):
             length /= 2
-            if length < SHORTEST * (1 + np.linalg.norm(point)):
+            if length < SHORTEST * unit:
                 return
             continue
-        point, tangent = step.point, step.tangent
+        here = step.place
         length /= max(step.bad, 0.5)
-        yield point
+        yield here.point
 
 
-def _step(
-    system: System, point: Vector, tangent: Vector, length: float, until: float
-) -> _Step | None:
+def _step(system: System, here: _Place, length: float, until: float) -> _Step | None:
     """Return a step of `length`, or one that ends where the last unknown is `until` if it can."""
+    point, tangent, _ = here
     rest = until - point[-1]
     ends = tangent[-1] * length >= rest
     plane = tangent
@@ -93,23 +106,24 @@ def _step(
         new = new + change
         if ends:
             new[-1] = until  # up to rounding it is
-    turned = _tangent(slope, tangent)
+    there = _place(new, slope, tangent)
     # A step that passes the end is made again, shorter, until one of them ends there.
-    if turned is None or (new[-1] >= until and not ends):
+    if there is None or (new[-1] >= until and not ends):
         return None
-    angle = math.acos(min(1.0, float(tangent @ turned)))
+    angle = math.acos(min(1.0, float(tangent @ there.tangent)))
     off = sizes[0] / length if sizes else 0.0
     rate = sizes[1] / sizes[0] if len(sizes) > 1 else 0.0
-    return _Step(new, turned, max(math.sqrt(off / OFF), math.sqrt(rate / RATE), angle / TURN))
+    return _Step(there, max(math.sqrt(off / OFF), math.sqrt(rate / RATE), angle / TURN))
 
 
-def _tangent(slope: Float[np.ndarray, "n M"], before: Vector) -> Vector | None:
-    """Return the direction of length 1 in which nothing changes, on the side of `before`.
-
-    At a simple bifurcation, where the determinant changes its sign, this goes straight on.
-    """
+def _place(point: Vector, slope: Float[np.ndarray, "n M"], before: Vector) -> _Place | None:
+    """Return `point` with its tangent, of length 1 and on the side of the one `before`."""
     found = _solved(slope, before, np.eye(1, len(before), len(before) - 1)[0])
-    return None if found is None else found / np.linalg.norm(found)
+    if found is None:
+        return None
+    tangent = found / np.linalg.norm(found)
+    sign = np.linalg.slogdet(np.vstack([slope, tangent]))[0]
+    return _Place(point, tangent, float(sign))
 
 
 def _solved(slope: Float[np.ndarray, "n M"], plane: Vector, right: Vector) -> Vector | None:

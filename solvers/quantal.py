@@ -67,21 +67,21 @@ from csa_games.game import (
     Treeplex,
 )
 from solvers.continuation import System, follow
-from solvers.reaction import arrivals, payoff_range
+from solvers.reaction import arrivals
 from solvers.reaction import rationality as given_rationality
 from solvers.response import certify, quantal_intents
 
-MOST_UNKNOWNS = 2_500
+MOST_UNKNOWNS = 1_500
 """The most free probabilities of a game: a Jacobian of their number squared is factorised a few
 times in every step."""
 
 USUAL = 10.0
-"""Lambda times the larger payoff range where nothing else is asked for: an action that is worse by a
-tenth of the range is then chosen e times less often."""
+"""Lambda times the larger payoff range where nothing else is asked for: an action that is worse by
+a tenth of the range is then chosen e times less often."""
 
 FIRST = 0.1  # by how much lambda times the payoff range grows in the first step
 FAINT = 1e-290  # a counterfactual reach below it has lost digits, and nothing can be divided by it
-ENTRIES = 4_000_000  # of an array that holds a direction in every row, while derivatives are taken
+ENTRIES = 1_000_000  # of an array that holds a direction in every row, while derivatives are taken
 
 
 class Equations(NamedTuple):
@@ -172,9 +172,12 @@ def conditional(
 
 def _scaled(q: Array, reached: Array, possible: Array, rationality: Array) -> Array:
     xp = namespace(q)
-    here = xp.where(possible, reached[:, None], 1)
-    mean = xp.where(here >= FAINT, q / xp.where(here >= FAINT, here, 1), xp.nan)
-    return rationality * xp.where(possible, mean, 0)
+    here = xp.where(possible & (reached[:, None] >= FAINT), reached[:, None], 1)
+    # The same quotient with a denominator of 1: the derivative of q / here squares what is faint.
+    unit = here if isinstance(here, np.ndarray) else jax.lax.stop_gradient(here)
+    mean = (q / unit) / (here / unit)
+    known = xp.where(reached[:, None] >= FAINT, mean, xp.nan)
+    return rationality * xp.where(possible, known, 0)
 
 
 def counterfactual(
@@ -243,7 +246,7 @@ def _solve(
     quantal = QuantalResponse(
         rationality=wanted,
         reached=reached,
-        residual=_residual(equations, rule, policy, reached),
+        residual=_residual(equations, rule, policy, np.float64(reached)),
         branch=tuple(branch),
     )
     return replace(found, quantal=quantal)
@@ -274,8 +277,14 @@ def _equations(game: Game) -> Equations:
         action=(actions[0], actions[1]),
         possible=(possible[0], possible[1]),
         fixed=(fixed[0], fixed[1]),
-        unit=max(payoff_range(form, player) for player in (0, 1)),
+        unit=max(_range(form, player) for player in (0, 1)),
     )
+
+
+def _range(form: SequenceForm, player: int) -> float:
+    """Return the player's largest payoff less its smallest where chance may lead, 1 if it is 0."""
+    possible = np.asarray(form.leaves.chance) > 0
+    return float(np.ptp(np.asarray(form.leaves.payoff[player])[possible])) or 1.0
 
 
 def _policy(equations: Equations, odds: Float[Array, " n"]) -> tuple[Rows, Rows]:
@@ -322,11 +331,12 @@ def _errors(equations: Equations, rule: Rule, point: Float[Array, " M"]) -> Floa
     """Return by how much each log-odds differ from those of the response to all of them."""
     odds, rationality = point[:-1], point[-1] / equations.unit
     responses = _responses(equations, rule, _policy(equations, odds), rationality)
-    answers = []
+    answers, xp = [], namespace(odds)
     for player, treeplex in enumerate(equations.form.treeplex):
-        logits, infoset = table_of(treeplex, responses[player]), equations.infoset[player]
+        infoset = equations.infoset[player]
+        logits = xp.asarray(table_of(treeplex, responses[player]))  # of numpy without decisions
         answers.append(logits[infoset, equations.action[player]] - logits[infoset, 0])
-    return odds - namespace(odds).concat(answers)
+    return odds - xp.concat(answers)
 
 
 @partial(jax.jit, static_argnames=("rule", "together"))
@@ -335,17 +345,19 @@ def _linearised(
 ) -> tuple[Float[Array, " n"], Float[Array, "M n"]]:
     """Return the errors at `point` and their derivative, `together` directions at a time."""
     errors, push = jax.linearize(partial(_errors, equations, rule), point)
-    directions = jnp.eye(len(point), dtype=point.dtype)
-    if together >= len(point):
-        return errors, jax.vmap(push)(directions)
-    return errors, jax.lax.map(push, directions, batch_size=together)
+    unknowns = len(point)
+    # Filled up with zeros, so that all batches are of one size and compiled once.
+    directions = jnp.eye(-(-unknowns // together) * together, unknowns, dtype=point.dtype)
+    batches = directions.reshape(-1, together, unknowns)
+    slopes = jax.lax.map(jax.vmap(push), batches)
+    return errors, slopes.reshape(len(directions), -1)[:unknowns]
 
 
 def _system(equations: Equations, rule: Rule) -> System:
     wide = equations.form.leaves.chance.shape[0] + sum(
         treeplex.sequences for treeplex in equations.form.treeplex
     )
-    together = max(1, ENTRIES // wide)
+    together = min(1 + sum(map(len, equations.infoset)), max(1, ENTRIES // wide))
     with jax.enable_x64(True):
         device = jax.device_put(equations)
 
@@ -377,7 +389,7 @@ def _tables(equations: Equations, point: Float[np.ndarray, " M"]) -> Policy:
     return first, second
 
 
-def _residual(equations: Equations, rule: Rule, policy: Policy, rationality: float) -> float:
+def _residual(equations: Equations, rule: Rule, policy: Policy, rationality: Scalar) -> float:
     """Return the largest difference between a log probability and that of the logit response."""
     first, second = (rows_of(*pair) for pair in zip(equations.form.treeplex, policy, strict=True))
     responses = _responses(equations, rule, (first, second), rationality)
