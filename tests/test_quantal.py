@@ -295,6 +295,14 @@ def test_random_games_satisfy_the_definitions(name, seed):
             assert error_of(ours, solution) < 1e-8
 
 
+def test_large_exponents_are_no_trouble():
+    """Payoffs of -12 with rows of one to three actions: a careless soft maximum overflows here."""
+    ours = random_game("both hidden", 7)
+    solution = solvers.solve(ours, "qre-normal-form", rationality=1_000.0)
+    assert solution.status == "exact"
+    assert solution.quantal.residual < 1e-9
+
+
 def most_gap(ours, method):
     """Return a bound on λ times NashConv at a QRE.
 
