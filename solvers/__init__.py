@@ -29,8 +29,8 @@ def solve(game: Game, method: str = "pcfr+", **options: Any) -> Solution:
     """Return the certified policy that `method` finds for `game`.
 
     `options` are those of the method: see `solvers.driver.solve` for the CFR family,
-    `solvers.lp.solve` and `solvers.commitment`. Raises `InputError` for an unknown method, for
-    options that the method does not have, and for what it refuses.
+    `solvers.lp.solve`, `solvers.commitment` and `solvers.quantal`. Raises `InputError` for an
+    unknown method, for options that the method does not have, and for what it refuses.
     """
     if method not in SOLVERS:
         raise InputError(f"there is no method {method!r}; the methods are {', '.join(SOLVERS)}")
