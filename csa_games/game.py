@@ -262,6 +262,22 @@ class Commitment:
         return self.strong - self.pure
 
 
+@dataclass(frozen=True)
+class QuantalResponse:
+    """How well a policy is a quantal response equilibrium, and of which rationality.
+
+    `rationality` is the lambda asked for and `reached` that of the policy, in 1/payoff. `residual`
+    is the largest difference between the logarithm of a probability and that of the logit response
+    to the policy; probabilities below 1e-290 count as that. `branch` has lambda at every entry of
+    the solution's history: where the branch turns back, it falls.
+    """
+
+    rationality: float
+    reached: float
+    residual: float
+    branch: tuple[float, ...]
+
+
 Status = Literal[
     "target", "exact", "stationary", "max_steps", "seconds", "interrupted", "nonfinite"
 ]
@@ -288,6 +304,7 @@ class Solution:
     dead_zone: float = 0.0
     history: tuple[Progress, ...] = ()
     commitment: Commitment | None = None
+    quantal: QuantalResponse | None = None
 
     @property
     def nash_conv(self) -> float:
