@@ -27,7 +27,8 @@ from csa_games.fold import (
     sweep,
     table_of,
 )
-from csa_games.game import ASSISTANT, Game, Policy, SequenceForm
+from csa_games.game import ASSISTANT, USER, Game, Policy, SequenceForm
+from csa_games.guard.keys import intent_of
 from csa_games.scenario import Scenario
 
 
@@ -140,6 +141,12 @@ def action_values(game: Game, player: int, policy: Policy) -> Float[np.ndarray, 
 def intent_tags(game: Game) -> dict[str, Float[np.ndarray, " L"]]:
     """Return the tag of each intent of a dialogue, 1 on its leaves, in the scenario's order."""
     return {intent.name: _tag(game, f"intent:{intent.name}") for intent in _scenario(game).intents}
+
+
+def choosing_intents(game: Game) -> tuple[str, ...]:
+    """Return the intent that chooses at each of the user's infosets of a dialogue."""
+    _scenario(game)
+    return tuple(intent_of(key) for key in game.names.infosets[USER])
 
 
 def by_intent(game: Game, policy: Policy, number: Float[np.ndarray, " L"]) -> dict[str, float]:

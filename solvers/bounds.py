@@ -24,10 +24,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import minimize_scalar
 
-from csa_games.evaluate import intent_tags
+from csa_games.evaluate import choosing_intents, intent_tags
 from csa_games.fold import legal_mask, parent_sequences, sequence_numbers
 from csa_games.game import USER, Game, Solution
-from csa_games.guard.keys import intent_of
 
 NAME = "relaxation: rational and quantal users at their best for a leader who knows them"
 
@@ -73,15 +72,15 @@ def _followers(game: Game, follower: int) -> Iterator[_Follower]:
         least = min(gain[before].min(initial=np.inf), secured[first].min(initial=np.inf))
         yield _Follower(np.ones(len(gain), bool), 1.0, float(least))
         return
-    keys, tags = game.names.infosets[USER], intent_tags(game)
-    roots = {intent_of(keys[i]): secured[i] for i in np.flatnonzero(first).tolist()}
+    chooses, tags = choosing_intents(game), intent_tags(game)
+    roots = {chooses[i]: secured[i] for i in np.flatnonzero(first).tolist()}
     for intent in game.scenario.intents:
         if intent.behaviour in ("rational", "quantal"):
-            chooses = intent.behaviour == "rational"
+            secures = intent.behaviour == "rational"
             yield _Follower(
                 np.asarray(tags[intent.name]) > 0,
                 intent.prior.value,
-                float(roots[intent.name]) if chooses else -np.inf,
+                float(roots[intent.name]) if secures else -np.inf,
             )
 
 

@@ -34,9 +34,9 @@ from scipy import sparse
 from csa_games.arrays import Array
 from csa_games.dialogue import histories
 from csa_games.errors import InputError
+from csa_games.evaluate import choosing_intents
 from csa_games.fold import legal_mask, parent_sequences, sequence_numbers, uniform
 from csa_games.game import USER, Game, Progress, Status, Treeplex
-from csa_games.guard.keys import intent_of
 from solvers.lp import NOISE, constraints, legal_sequences
 from solvers.reaction import reaction
 from solvers.sequence import leaf_matrix, plan_of
@@ -128,8 +128,7 @@ def adversarial(game: Game, follower: int) -> Bool[np.ndarray, " I"]:
     if game.scenario is None or follower != USER:
         return np.zeros(infosets, bool)
     against = {i.name for i in game.scenario.intents if i.behaviour == "adversarial"}
-    keys = game.names.infosets[USER]
-    return np.array([intent_of(keys[i]) in against for i in range(infosets)], bool)
+    return np.array([intent in against for intent in choosing_intents(game)], bool)
 
 
 def size(game: Game, leader: int) -> tuple[int, int]:

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from csa_games.arrays import Array, namespace
+from csa_games.evaluate import choosing_intents
 from csa_games.fold import (
     Rows,
     backup,
@@ -29,7 +30,6 @@ from csa_games.fold import (
     table_of,
 )
 from csa_games.game import USER, Game, Policy, SequenceForm
-from csa_games.guard.keys import intent_of
 from solvers.response import checked
 
 Ties = Literal["for", "against"]
@@ -51,8 +51,7 @@ def rationality(game: Game, follower: int) -> Float[np.ndarray, " I"]:
         intent.name: intent.rationality.value if intent.rationality is not None else np.inf
         for intent in game.scenario.intents
     }
-    keys = game.names.infosets[USER]
-    return np.array([given[intent_of(keys[i])] for i in range(infosets)], dtype=np.float64)
+    return np.array([given[intent] for intent in choosing_intents(game)], dtype=np.float64)
 
 
 def reaction(
