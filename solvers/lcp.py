@@ -24,6 +24,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from time import perf_counter
 from typing import Any, Literal
 
@@ -119,7 +120,7 @@ def program(game: Game) -> Program:
     flows = [constraints(tree)[:, mask] for tree, mask in zip(trees, legal, strict=True)]
     sizes = [size for flow in flows for size in (flow.shape[1], flow.shape[0], flow.shape[1])]
     ends = np.cumsum([0, *sizes]).tolist()
-    places = [slice(start, stop) for start, stop in zip(ends, ends[1:], strict=False)]
+    places = [slice(start, stop) for start, stop in pairwise(ends)]
     plan, value, binary = ((places[k], places[k + 3]) for k in range(3))
 
     rows: list[sparse.csr_array] = []
@@ -192,8 +193,7 @@ def _search(
     feasible = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
     if model not in names or not feasible:
         raise InputError(
-            f"HiGHS found no equilibrium of {given.game.name}: "
-            f"{solver.modelStatusToString(model)}"
+            f"HiGHS found no equilibrium of {given.game.name}: {solver.modelStatusToString(model)}"
         )
     chosen = np.round(np.array(solver.getSolution().col_value))
     vertex = _passed(given, cost, np.zeros_like(binary), math.inf)
@@ -279,12 +279,12 @@ def _most(
     return most
 
 
-def _largest(
-    treeplex: Treeplex, payoff: Float[np.ndarray, "S N"]
-) -> Float[np.ndarray, " N"]:
+def _largest(treeplex: Treeplex, payoff: Float[np.ndarray, "S N"]) -> Float[np.ndarray, " N"]:
     """Return the largest product of a plan with each column of `payoff`."""
     parent, numbers, legal = (
-        parent_sequences(treeplex), sequence_numbers(treeplex), legal_mask(treeplex)
+        parent_sequences(treeplex),
+        sequence_numbers(treeplex),
+        legal_mask(treeplex),
     )
     worth = payoff.copy()
     for i in reversed(range(treeplex.infosets)):

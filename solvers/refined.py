@@ -77,9 +77,7 @@ def examine(game: Game, policy: Policy, epsilon: float) -> Refinement:
     _check_epsilon(epsilon)
     first, second = (np.asarray(rows, np.float64) for rows in policy)
     played = trembled(game, (first, second), epsilon)
-    gap, loss = zip(
-        *(_given_away(game, player, played, epsilon) for player in (0, 1)), strict=True
-    )
+    gap, loss = zip(*(_given_away(game, player, played, epsilon) for player in (0, 1)), strict=True)
     return Refinement(epsilon, np.array(gap), (loss[0], loss[1]))
 
 
@@ -118,14 +116,13 @@ def by_lp(game: Game, *, epsilon: float = 1e-3) -> Solution:
 def by_regret(
     game: Game,
     *,
-    variant: str = "pcfr+",
     epsilon: float = 1e-2,
     target: float = 1e-4,
     max_steps: int = 20_000,
     seconds: float = math.inf,
     progress: Callable[[Progress], object] | None = None,
 ) -> Solution:
-    """Return the average policy of regret minimisation among trembling hands, by `variant`.
+    """Return the average policy of PCFR+ among trembling hands.
 
     It stops once the NashConv of the perturbed game is at most `target`, in payoff units, which is
     also what `history` holds and `progress` is told; of all policies checked (see
@@ -133,12 +130,10 @@ def by_regret(
     (Farina, Kroer & Sandholm 2017), the more slowly the smaller epsilon is; in general-sum games
     nothing is promised. The status is "target", "max_steps" or "seconds".
 
-    Raises `InputError` for unknown variants, quantal intents and arguments out of range.
+    Raises `InputError` for quantal intents and arguments out of range.
     """
     _check_epsilon(epsilon)
     refuse_quantal(game, "refinement")
-    if variant not in VARIANTS:
-        raise InputError(f"there is no variant {variant!r}; the variants are {', '.join(VARIANTS)}")
     if not (target >= 0 and max_steps >= 1 and seconds > 0):
         raise InputError(
             f"target is {target}, max_steps is {max_steps} and seconds is {seconds}, expected at "
@@ -150,7 +145,7 @@ def by_regret(
     with jax.enable_x64(True):
         form = jax.device_put(game.form)
         state = cfr.init(form)
-        more = partial(run, form, VARIANTS[variant], horizon=float(max_steps), epsilon=epsilon)
+        more = partial(run, form, VARIANTS["pcfr+"], horizon=float(max_steps), epsilon=epsilon)
     for stop in check_steps(max_steps):
         with jax.enable_x64(True):
             # Regrets shrink with every mistake on the way: no dead zone suits all infosets.
