@@ -16,6 +16,9 @@ computed from the policy alone. At an infoset that play of trembling hands gets 
 r, the loss is at most the perturbed gap divided by r, and r may be as small as a product of
 epsilons: far off the path small losses are measured, not promised.
 
+A refined policy pays for its trembles on the path. `completed` does not: it takes rows from it only
+where another policy's own play never leads, and leaves that policy's certificate as it is.
+
 Policies that are commitments should not be refined: off the path they hold threats, which are what
 they are worth, and which nobody would want to carry out.
 """
@@ -33,7 +36,7 @@ from scipy import sparse
 
 from csa_games.arrays import Array
 from csa_games.errors import InputError
-from csa_games.evaluate import infoset_reach
+from csa_games.evaluate import infoset_reach, own_reach
 from csa_games.fold import (
     backup,
     gradient,
@@ -54,7 +57,9 @@ from solvers.response import certify, refuse_quantal
 from solvers.sequence import payoff_matrix, payoff_scale, policy_of
 from solvers.trembles import executed
 
-run = jax.jit(cfr.iterated)
+NEVER = (
+    1e-6  # an own reach below it: where tables hold rows to be noise, which `completed` replaces
+)
 
 
 def trembled(game: Game, policy: Policy, epsilon: float) -> Policy:
@@ -128,7 +133,8 @@ def by_regret(
     also what `history` holds and `progress` is told; of all policies checked (see
     `driver.check_steps`) the one where it is lowest is returned. In zero-sum games it goes to 0
     (Farina, Kroer & Sandholm 2017), the more slowly the smaller epsilon is; in general-sum games
-    nothing is promised. The status is "target", "max_steps" or "seconds".
+    nothing is promised. The status is "target", "max_steps", "seconds" (looked at when policies are
+    checked) or "interrupted" (by KeyboardInterrupt).
 
     Raises `InputError` for quantal intents and arguments out of range.
     """
@@ -145,25 +151,30 @@ def by_regret(
     with jax.enable_x64(True):
         form = jax.device_put(game.form)
         state = cfr.init(form)
-        more = partial(run, form, VARIANTS["pcfr+"], horizon=float(max_steps), epsilon=epsilon)
-    for stop in check_steps(max_steps):
-        with jax.enable_x64(True):
-            # Regrets shrink with every mistake on the way: no dead zone suits all infosets.
-            state = more(state, stop - int(state.t), dead_zone=0.0)
-            policy = cfr.average(game.form, jax.device_get(state))
-        played = trembled(game, policy, epsilon)
-        gap = sum(_given_away(game, player, played, epsilon)[0] for player in (0, 1))
-        history.append(Progress(stop, perf_counter() - began, gap))
-        if progress is not None:
-            progress(history[-1])
-        if gap < lowest:
-            best, lowest, steps = policy, gap, stop
-        if gap <= target:
-            status = "target"
-            break
-        if perf_counter() - began >= seconds:
-            status = "seconds"
-            break
+        more = partial(cfr.run, form, VARIANTS["pcfr+"], horizon=float(max_steps), epsilon=epsilon)
+    try:
+        for stop in check_steps(max_steps):
+            with jax.enable_x64(True):
+                # Regrets shrink with every mistake on the way: no dead zone suits all infosets.
+                state = more(state, stop - int(state.t), dead_zone=0.0)
+                policy = cfr.average(game.form, jax.device_get(state))
+            played = trembled(game, policy, epsilon)
+            gap = sum(_given_away(game, player, played, epsilon)[0] for player in (0, 1))
+            history.append(Progress(stop, perf_counter() - began, gap))
+            if progress is not None:
+                progress(history[-1])
+            if gap < lowest:
+                best, lowest, steps = policy, gap, stop
+            if gap <= target:
+                status = "target"
+                break
+            if perf_counter() - began >= seconds:
+                status = "seconds"
+                break
+    except KeyboardInterrupt:
+        if best is None:
+            raise
+        status = "interrupted"
     if best is None:
         raise InputError(f"the payoffs of {game.name} are so large that sums of them overflow")
     return replace(
@@ -178,6 +189,42 @@ def by_regret(
         ),
         history=tuple(history),
     )
+
+
+def completed(game: Game, solution: Solution, refinement: Solution) -> Solution:
+    """Return `solution` with the rows of a refined one where its own play never leads.
+
+    An own reach below `NEVER` counts as none. Such rows are no part of a player's plan but for
+    that much: values and gaps change by at most the own reach of the first of them on each way,
+    times payoffs. Everything is certified again, and examined with the epsilon of the refined
+    solution; a row that was kept may give away as much as before.
+
+    Raises `InputError` when `refinement` is not a refined solution.
+    """
+    if refinement.refinement is None:
+        raise InputError(
+            f"the solution by {refinement.method} is not a refined one, expected that of "
+            "lp-refined or cfr-refined"
+        )
+    first, second = (
+        np.where(
+            own_reach(game, player, solution.policy)[:, None] < NEVER,
+            refinement.policy[player],
+            solution.policy[player],
+        )
+        for player in (0, 1)
+    )
+    found = certify(
+        game,
+        (first, second),
+        method=solution.method,
+        steps=solution.steps,
+        seconds=solution.seconds,
+        status=solution.status,
+        dead_zone=solution.dead_zone,
+        history=solution.history,
+    )
+    return replace(found, refinement=examine(game, found.policy, refinement.refinement.epsilon))
 
 
 def _judged(

@@ -26,7 +26,7 @@ def bagwell(noise=Fraction(1, 100)):
             case (_, signal):
                 return Decision(1, signal, ("S", "C"), no_child)
             case (first, _, second):
-                return Terminal(payoffs[first, second])
+                return _leaf(payoffs[first, second])
 
     return _built(node, "bagwell")
 
@@ -44,7 +44,7 @@ def forges():
             case (_, message):
                 return Decision(1, message, ("l", "r"), no_child)
             case (kind, _, answer):
-                return Terminal(payoffs[kind, answer])
+                return _leaf(payoffs[kind, answer])
 
     return _built(node, "forges")
 
@@ -59,13 +59,13 @@ def stripped_poker():
             case (card,):
                 return Decision(0, card, ("bet", "fold"), no_child)
             case (_, "fold"):
-                return Terminal((-1, 1))
+                return _leaf((-1, 1))
             case (_, "bet"):
                 return Decision(1, "bet", ("fold", "call"), no_child)
             case (_, "bet", "fold"):
-                return Terminal((1, -1))
+                return _leaf((1, -1))
             case (card, "bet", "call"):
-                return Terminal((2, -2) if card == "K" else (-2, 2))
+                return _leaf((2, -2) if card == "K" else (-2, 2))
 
     return _built(node, "stripped_poker")
 
@@ -82,11 +82,11 @@ def watson():
             case (_, action):
                 return Decision(1, action, ("Surrender", "Fight"), no_child)
             case ("strong", _, answer):
-                return Terminal((1, 0) if answer == "Surrender" else (0, -2))
+                return _leaf((1, 0) if answer == "Surrender" else (0, -2))
             case ("weak", "Up", answer):
-                return Terminal((-1, 0) if answer == "Surrender" else (-3, 1))
+                return _leaf((-1, 0) if answer == "Surrender" else (-3, 1))
             case ("weak", _, answer):
-                return Terminal((1, 0) if answer == "Surrender" else (-1, 1))
+                return _leaf((1, 0) if answer == "Surrender" else (-1, 1))
 
     return _built(node, "watson")
 
@@ -101,11 +101,11 @@ def guess_the_ace():
             case (card,):
                 return Decision(0, card, ("Stop", "Play"), no_child)
             case (_, "Stop"):
-                return Terminal((0, 0))
+                return _leaf((0, 0))
             case (_, "Play"):
                 return Decision(1, "guess", ("ace", "other"), no_child)
             case (card, _, guess):
-                return Terminal((-1000, 1000) if card == guess else (0, 0))
+                return _leaf((-1000, 1000) if card == guess else (0, 0))
 
     return _built(node, "guess_the_ace")
 
@@ -121,7 +121,7 @@ def matrix_game(rows, columns, name="matrix"):
                 return Decision(1, "", tuple(f"c{j}" for j in range(len(rows[0]))), no_child)
             case (row, column):
                 i, j = int(row[1:]), int(column[1:])
-                return Terminal((rows[i][j], columns[i][j]))
+                return _leaf((rows[i][j], columns[i][j]))
 
     return _built(node, name)
 
@@ -132,6 +132,11 @@ MATRICES = {
     "thirds": ([[2, 0, 0], [1, 0, 0]], [[0, 2, 5], [0, -1, -4]], 4 / 3),
     "pure": ([[3, 9], [9, 1]], [[0, 0], [1, 8]], 9.0),
 }
+
+
+def _leaf(payoffs):
+    first, second = map(Fraction, payoffs)
+    return Terminal((first, second))
 
 
 def _built(node, name):

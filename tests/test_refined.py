@@ -17,11 +17,13 @@ from random_games import roots
 from random_scenarios import random_scenario
 
 import solvers
+from csa_games import evaluate
 from csa_games.build import build
 from csa_games.dialogue import dialogue_game
 from csa_games.errors import InputError
 from csa_games.factored import factored_game
 from csa_games.rules import Chance, Decision, Terminal
+from csa_games.table import LEAST_OWN_REACH
 from solvers import cfr, lp, refined
 from solvers.regret import VARIANTS
 
@@ -137,7 +139,7 @@ def test_where_chance_never_leads_nothing_is_lost_or_won():
     def node(k):
         return Decision(0, f"after {k}", ("x", "y"), lambda a: Terminal((1.0 * a, -1.0 * a)))
 
-    ours = build(lambda: Chance(("often", "never"), (1, 0), node), "never")
+    ours = build(lambda: Chance(("often", "never"), (1.0, 0.0), node), "never")
     loss = dict(zip(ours.names.infosets[0], refined.by_lp(ours).refinement.loss[0], strict=True))
     assert loss["after 0"] == 0
     assert math.isnan(loss["after 1"])
@@ -234,6 +236,50 @@ def test_the_best_policy_checked_is_returned():
     assert solution.refinement.gap.sum() == pytest.approx(lowest, abs=1e-15)
     assert solution.steps in {c.step for c in solution.history if c.nash_conv == lowest}
     assert refined.by_regret(ours, target=0.0, seconds=1e-9).status == "seconds"
+
+
+def test_an_interrupted_run_returns_its_best_policy():
+    def stop(check):
+        if check.step == 5:
+            raise KeyboardInterrupt
+
+    solution = refined.by_regret(game(KUHN), target=0.0, progress=stop)
+    assert solution.status == "interrupted"
+    assert solution.history[-1].step == 5
+    with pytest.raises(KeyboardInterrupt):
+        refined.by_regret(game(KUHN), progress=lambda check: stop(replace(check, step=5)))
+
+
+@pytest.mark.parametrize("load_string", [LIARS_DICE_3, LEDUC])
+def test_completed_rows_change_nothing_but_what_follows_own_mistakes(load_string):
+    ours = game(load_string)
+    plain, better = lp.solve(ours), refined.by_lp(ours, epsilon=0.01)
+    found = refined.completed(ours, plain, better)
+    np.testing.assert_allclose(found.value, plain.value, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.gap, plain.gap, rtol=0, atol=1e-9)
+    assert found.refinement.epsilon == 0.01
+    changed = [
+        (rows != same).any(axis=1) for rows, same in zip(found.policy, plain.policy, strict=True)
+    ]
+    before = refined.examine(ours, plain.policy, 0.01).loss
+    for player in (0, 1):
+        assert changed[player].any()
+        never = evaluate.own_reach(ours, player, plain.policy) == 0
+        assert never[changed[player]].all()
+        np.testing.assert_array_equal(found.policy[player][never], better.policy[player][never])
+        # Half of what was given away there and more: the rest answers to rows that were kept.
+        lost, was = found.refinement.loss[player][never].mean(), before[player][never].mean()
+        assert lost <= was / 2
+
+
+def test_completed_are_the_rows_that_tables_do_not_trust():
+    assert refined.NEVER == LEAST_OWN_REACH
+
+
+def test_only_refined_solutions_complete_others():
+    plain = lp.solve(game(KUHN))
+    with pytest.raises(InputError, match="solution by lp is not a refined one"):
+        refined.completed(game(KUHN), plain, plain)
 
 
 def test_general_sum_games_are_only_measured():
