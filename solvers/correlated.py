@@ -109,8 +109,6 @@ def solve(game: Game, *, variant: str = "cfr+", max_steps: int = 1_000) -> Coars
     )
     leaves = np.asarray(game.form.leaves.chance) * sums.leaves / max_steps
     worth = np.array([leaves @ np.asarray(payoff) for payoff in game.form.leaves.payoff])
-    if not np.isfinite(worth).all():
-        raise InputError(f"the payoffs of {game.name} are so large that sums of them overflow")
     return CoarseCorrelated(
         leaves=leaves,
         marginal=(first, second),

@@ -57,9 +57,8 @@ from solvers.response import certify, refuse_quantal
 from solvers.sequence import payoff_matrix, payoff_scale, policy_of
 from solvers.trembles import executed
 
-NEVER = (
-    1e-6  # an own reach below it: where tables hold rows to be noise, which `completed` replaces
-)
+NEVER = 1e-6
+"""An own reach below it counts as none, as it does where tables hold rows to be noise."""
 
 
 def trembled(game: Game, policy: Policy, epsilon: float) -> Policy:
@@ -86,7 +85,7 @@ def examine(game: Game, policy: Policy, epsilon: float) -> Refinement:
     return Refinement(epsilon, np.array(gap), (loss[0], loss[1]))
 
 
-def by_lp(game: Game, *, epsilon: float = 1e-3) -> Solution:
+def by_lp(game: Game, *, epsilon: float = 1e-2) -> Solution:
     """Return an exact equilibrium of the perturbed zero-sum game, by linear programming.
 
     The program is that of `solvers.lp` with rows that hold every executed choice above its mistake,
@@ -175,8 +174,7 @@ def by_regret(
         if best is None:
             raise
         status = "interrupted"
-    if best is None:
-        raise InputError(f"the payoffs of {game.name} are so large that sums of them overflow")
+    assert best is not None  # the first check is kept: payoffs are bounded, and so are gaps
     return replace(
         _judged(
             game,
@@ -348,5 +346,5 @@ def _check_epsilon(epsilon: float) -> None:
     if not 0 < epsilon < 1:
         raise InputError(
             f"epsilon is {epsilon}, expected a probability of mistakes between 0 and 1, such as "
-            "0.001"
+            "0.01"
         )

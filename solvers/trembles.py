@@ -19,8 +19,7 @@ from jaxtyping import Bool, Float
 from csa_games.arrays import Array, sum_of_actions
 from csa_games.fold import Rows, Visit, legal_rows
 from csa_games.game import Treeplex
-
-Number = float | Array
+from solvers.regret import Number
 
 
 def executed(treeplex: Treeplex, policy: Rows, epsilon: Number) -> Rows:
