@@ -278,6 +278,27 @@ class QuantalResponse:
     branch: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class Refinement:
+    """What a policy gives away at each infoset if play gets there by trembling hands.
+
+    Everybody executes the policy with mistakes, a uniformly random legal action with probability
+    `epsilon`, so that play gets everywhere. `loss[i]` is what player i, being at an infoset, could
+    gain by intending something else from there on, in payoff units, and nan where chance never
+    leads; `gap[i]` is the same from the start of the game.
+    """
+
+    epsilon: float
+    gap: Float[np.ndarray, "2"]
+    loss: tuple[Float[np.ndarray, " I_0"], Float[np.ndarray, " I_1"]]
+
+    @property
+    def worst(self) -> float:
+        """The largest loss at any infoset of either player, 0 where nobody decides."""
+        every = np.concatenate(self.loss)
+        return float(every[~np.isnan(every)].max(initial=0.0))
+
+
 Status = Literal[
     "target", "exact", "stationary", "max_steps", "seconds", "interrupted", "nonfinite"
 ]
@@ -305,6 +326,7 @@ class Solution:
     history: tuple[Progress, ...] = ()
     commitment: Commitment | None = None
     quantal: QuantalResponse | None = None
+    refinement: Refinement | None = None
 
     @property
     def nash_conv(self) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 from csa_games.errors import InputError
 from csa_games.game import Game, Solution
-from solvers import commitment, driver, lp, quantal
+from solvers import commitment, driver, lcp, lp, quantal, refined
 from solvers.regret import VARIANTS
 from solvers.response import best_response, gap, value
 
@@ -16,6 +16,9 @@ __all__ = ["SOLVERS", "VARIANTS", "best_response", "gap", "solve", "value"]
 SOLVERS: dict[str, Callable[..., Solution]] = {
     **{name: partial(driver.solve, variant=variant) for name, variant in VARIANTS.items()},
     "lp": lp.solve,
+    "lp-refined": refined.by_lp,
+    "cfr-refined": refined.by_regret,
+    "lcp": lcp.solve,
     "commitment": commitment.solve,
     "commitment-milp": commitment.by_milp,
     "commitment-gradient": commitment.by_gradient,
@@ -28,9 +31,9 @@ SOLVERS: dict[str, Callable[..., Solution]] = {
 def solve(game: Game, method: str = "pcfr+", **options: Any) -> Solution:
     """Return the certified policy that `method` finds for `game`.
 
-    `options` are those of the method: see `solvers.driver.solve` for the CFR family,
-    `solvers.lp.solve`, `solvers.commitment` and `solvers.quantal`. Raises `InputError` for an
-    unknown method, for options that the method does not have, and for what it refuses.
+    `options` are those of the method: see `solvers.driver.solve` for the CFR family and `solve` in
+    the module of any other. Raises `InputError` for an unknown method, for options that the method
+    does not have, and for what it refuses.
     """
     if method not in SOLVERS:
         raise InputError(f"there is no method {method!r}; the methods are {', '.join(SOLVERS)}")

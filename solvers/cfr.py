@@ -21,6 +21,7 @@ from csa_games.fold import Rows, Visit, coupled, legal_rows, sweep, table_of
 from csa_games.game import CoupledForm, Policy, SequenceForm, Treeplex
 from solvers.regret import Number, Variant, at, discount, regret_matching
 from solvers.sequence import behavioural
+from solvers.trembles import executed, trembling
 
 
 class State(NamedTuple):
@@ -65,28 +66,40 @@ def step(
     horizon: Number,
     dead_zone: Number,
     simultaneous: bool | Bool[Array, ""] = False,
+    epsilon: Number | None = None,
 ) -> State:
     """Return the state after one more iteration.
 
     `horizon` is the number of iterations planned, which schedules refer to, and `dead_zone` is in
     payoff units (see `regret_matching`). In an alternating iteration player 1 responds to the new
-    policy of player 0, in a simultaneous one to that of the iteration before.
+    policy of player 0, in a simultaneous one to that of the iteration before. With `epsilon` the
+    policies are what players intend, and everybody trembles: see `solvers.trembles`.
     """
     t, ready = state.t + 1, coupled(form)
     visit = _update(variant, t, horizon, dead_zone)
-    first = _half(ready, 0, state, state.policy[1], visit)
-    seen = jax.tree.map(partial(jnp.where, simultaneous), state.policy[0], first[2])
-    second = _half(ready, 1, state, seen, visit)
+    if epsilon is not None:
+        visit = trembling(visit, epsilon)
+
+    def played(player: int, policy: Rows) -> Rows:
+        return policy if epsilon is None else executed(form.treeplex[player], policy, epsilon)
+
+    own = tuple(played(player, state.policy[player]) for player in (0, 1))
+    first = _half(ready, 0, state, own[0], own[1], visit)
+    seen = jax.tree.map(partial(jnp.where, simultaneous), own[0], played(0, first[2]))
+    second = _half(ready, 1, state, own[1], seen, visit)
     regret, plan_sum, policy = zip(first, second, strict=True)
     return State(regret, plan_sum, policy, t)
 
 
 def _half(
-    form: CoupledForm, player: int, state: State, opponent: Rows, visit: Visit
+    form: CoupledForm, player: int, state: State, own: Rows, opponent: Rows, visit: Visit
 ) -> tuple[Rows, Rows, Rows]:
-    """Return `player`'s regrets, sums and policy after its update against `opponent`'s policy."""
+    """Return `player`'s regrets, sums and policy after its update against `opponent`'s policy.
+
+    `own` is the policy that the player's reach is counted by.
+    """
     levels = tuple(zip(*(part[player] for part in state[:3]), strict=True))
-    _, new = sweep(form, player, state.policy[player], opponent, levels, visit)
+    _, new = sweep(form, player, own, opponent, levels, visit)
     regret, plan_sum, policy = zip(*new, strict=True) if new else ((), (), ())
     return regret, plan_sum, policy
 
@@ -132,6 +145,7 @@ def iterated(
     horizon: Number,
     dead_zone: Number,
     simultaneous: bool | Bool[Array, ""] = False,
+    epsilon: Number | None = None,
 ) -> State:
     """Return the state after `steps` more iterations; arguments as in `step`."""
     ready = coupled(form)  # outside the loop
@@ -144,6 +158,7 @@ def iterated(
             horizon=horizon,
             dead_zone=dead_zone,
             simultaneous=simultaneous,
+            epsilon=epsilon,
         )
 
     return jax.lax.fori_loop(0, steps, body, state)

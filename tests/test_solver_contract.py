@@ -19,6 +19,7 @@ from solvers import cfr, driver
 from solvers.regret import VARIANTS
 
 COMMITMENTS = {"commitment", "commitment-milp", "commitment-gradient"}  # see test_commitment
+EXACT_OR_REFINED = {"lp-refined", "cfr-refined", "lcp"}  # see test_refined and test_lcp
 OPTIONS = {name: {"target": 5e-4, "max_steps": 20_000} for name in VARIANTS} | {"lp": {}}
 
 
@@ -27,11 +28,11 @@ def solve(name, load_string=KUHN, **options):
 
 
 def test_the_registry_has_every_variant():
-    assert set(solvers.SOLVERS) == {*OPTIONS, *COMMITMENTS}
+    assert set(solvers.SOLVERS) == {*OPTIONS, *EXACT_OR_REFINED, *COMMITMENTS}
 
 
 def test_unknown_methods_are_refused_with_the_known_ones():
-    with pytest.raises(InputError, match=r"'cfrr'.*cfr, cfr\+, .*hs-pcfr\+, lp, commitment"):
+    with pytest.raises(InputError, match=r"'cfrr'.*cfr, cfr\+, .*hs-pcfr\+, lp, .*commitment"):
         solvers.solve(game(KUHN), "cfrr")
 
 
