@@ -262,6 +262,61 @@ class Commitment:
         return self.strong - self.pure
 
 
+@dataclass(frozen=True)
+class Budget:
+    """A bound on a measure of outcomes, and what a policy makes of it.
+
+    `measure` is spelled "risk@malicious" (given an intent) or "risk" (over all conversations), in
+    the measure's own unit. `level` is the worst that adversarial users can make of it: the largest
+    where `side` is "<=", the smallest where it is ">=". `price` is a shadow price, in units of the
+    objective per unit of the measure: what the objective gains as the bound is relaxed, and loses
+    as it is tightened. Where the two differ, at kinks of the frontier, it lies between them.
+    """
+
+    measure: str
+    side: Literal["<=", ">="]
+    bound: float
+    level: float
+    price: float
+
+    @property
+    def slack(self) -> float:
+        """How far the level keeps from the bound, up to rounding at least 0."""
+        return self.bound - self.level if self.side == "<=" else self.level - self.bound
+
+
+@dataclass(frozen=True)
+class Budgeted:
+    """What a policy that keeps to budgets is worth: at least `value` of the `objective`.
+
+    The objective is a measure, spelled as in `Budget`; no policy that keeps to all of the budgets
+    guarantees more of it whatever adversarial users do.
+    """
+
+    objective: str
+    value: float
+    budgets: tuple[Budget, ...]
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What a policy guarantees over a set of priors, in the assistant's payoff units.
+
+    `value` is its worst case, which `worst_prior` brings about and no policy can raise. `nominal`
+    is its value at the scenario's own prior, `optimum` the most that any policy guarantees there.
+    """
+
+    value: float
+    worst_prior: Mapping[str, float]
+    nominal: float
+    optimum: float
+
+    @property
+    def price(self) -> float:
+        """The price of robustness: what is given up if the scenario's prior is right."""
+        return self.optimum - self.nominal
+
+
 Status = Literal[
     "target", "exact", "stationary", "max_steps", "seconds", "interrupted", "nonfinite"
 ]
@@ -288,6 +343,8 @@ class Solution:
     dead_zone: float = 0.0
     history: tuple[Progress, ...] = ()
     commitment: Commitment | None = None
+    budgeted: Budgeted | None = None
+    robustness: Robustness | None = None
 
     @property
     def nash_conv(self) -> float:

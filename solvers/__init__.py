@@ -7,7 +7,7 @@ from typing import Any
 
 from csa_games.errors import InputError
 from csa_games.game import Game, Solution
-from solvers import commitment, driver, lp
+from solvers import budget, commitment, driver, lp, population, robust
 from solvers.regret import VARIANTS
 from solvers.response import best_response, gap, value
 
@@ -19,6 +19,9 @@ SOLVERS: dict[str, Callable[..., Solution]] = {
     "commitment": commitment.solve,
     "commitment-milp": commitment.by_milp,
     "commitment-gradient": commitment.by_gradient,
+    "population": population.solve,
+    "budget": budget.solve,
+    "robust": robust.solve,
 }
 """Every method by name: a function of the game and the method's own options."""
 
@@ -27,7 +30,8 @@ def solve(game: Game, method: str = "pcfr+", **options: Any) -> Solution:
     """Return the certified policy that `method` finds for `game`.
 
     `options` are those of the method: see `solvers.driver.solve` for the CFR family,
-    `solvers.lp.solve` and `solvers.commitment`. Raises `InputError` for an unknown method, for
+    `solvers.lp.solve`, `solvers.commitment`, `solvers.population`, `solvers.budget` and
+    `solvers.robust`. Raises `InputError` for an unknown method, for
     options that the method does not have, and for what it refuses.
     """
     if method not in SOLVERS:
