@@ -151,12 +151,11 @@ def most(
         ),
     )
     solver.solve()
-    status = solver.getModelStatus()
-    if solver.modelStatusToString(status) != "Optimal":
-        raise InputError(
-            f"HiGHS could not solve the program of {game.name}: "
-            f"{solver.modelStatusToString(status)}"
-        )
+    status = solver.modelStatusToString(solver.getModelStatus())
+    if status == "Interrupted by user":
+        raise KeyboardInterrupt
+    if status != "Optimal":
+        raise InputError(f"HiGHS could not solve the program of {game.name}: {status}")
     found = solver.getSolution()
     plan = np.zeros(len(legal))
     plan[legal] = positive(np.array(found.col_value[: flow.shape[1]]))
@@ -189,6 +188,7 @@ def _passed(
     model.a_matrix_.value_ = matrix.data
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
     solver.silent()
+    solver.HandleKeyboardInterrupt = True
     solver.setOptionValue("solver", "simplex")
     solver.setOptionValue("simplex_strategy", PRIMAL)
     solver.setOptionValue("simplex_scale_strategy", 0)

@@ -4,10 +4,10 @@ import itertools
 import tomllib
 from functools import cache
 
+import known_games
 import numpy as np
 import pytest
 from brute_dialogue import Brute, Shape, all_kernels, random_content
-from general_sum import bagwell
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -155,7 +155,7 @@ def test_regret_minimisation_comes_to_the_same():
 
 
 def test_millions_of_histories():
-    content = random_content(Shape(5, ("kernel",) * 3, 2, 1, 2, 4, 5))
+    content = random_content(Shape(5, ("kernel",) * 3, 2, 0, 2, 5, 21))
     scenario = scenario_from(content, "large")
     game = factored_game(scenario)
     assert sizes(scenario).histories > 1_000_000
@@ -245,8 +245,8 @@ def test_games_without_intents():
     solution = solvers.solve(alone, "population")
     assert solution.value[ASSISTANT] == 0.75
     np.testing.assert_array_equal(solution.policy[ASSISTANT], [[0.0, 1.0]])
-    with pytest.raises(InputError, match="chooses at 1 infosets"):
-        solvers.solve(bagwell(), "population")
+    with pytest.raises(InputError, match="chooses at 6 infosets"):
+        solvers.solve(known_games.game(known_games.KUHN), "population")
 
 
 def test_the_unit_of_payoffs_does_not_matter():
