@@ -346,10 +346,3 @@ def sizes(scenario: Scenario) -> Sizes:
         histories=leaves,
         bytes=slots * BYTES_PER_SLOT + public * len(scenario.intents) * BYTES_PER_PUBLIC_SEQUENCE,
     )
-
-
-def histories(game: Game) -> int:
-    """Return how many complete histories `game` has, whatever its layout."""
-    if game.scenario is None:
-        return len(game.form.leaves.chance)
-    return sizes(game.scenario).histories

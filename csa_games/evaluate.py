@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from csa_games.arrays import Array, namespace
 from csa_games.devices import everywhere, is_looped, placed
-from csa_games.dialogue import COMPONENTS, ENDINGS
+from csa_games.dialogue import COMPONENTS, ENDINGS, sizes
 from csa_games.errors import InputError
 from csa_games.fold import (
     Rows,
@@ -30,6 +30,13 @@ from csa_games.fold import (
 from csa_games.game import ASSISTANT, USER, Game, Policy, SequenceForm
 from csa_games.guard.keys import intent_of
 from csa_games.scenario import Scenario
+
+
+def histories(game: Game) -> int:
+    """Return how many complete histories `game` has, whatever its layout."""
+    if game.scenario is None:
+        return len(game.form.leaves.chance)
+    return sizes(game.scenario).histories
 
 
 def leaf_probabilities(game: Game, policy: Policy) -> Float[np.ndarray, " L"]:

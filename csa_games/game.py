@@ -25,6 +25,13 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int
 
 from csa_games.arrays import Array
+from csa_games.findings import (
+    Budgeted,
+    Commitment,
+    QuantalResponse,
+    Refinement,
+    Robustness,
+)
 from csa_games.rules import Node
 from csa_games.segments import Segments
 
@@ -223,82 +230,6 @@ class Progress:
     nash_conv: float
 
 
-@dataclass(frozen=True)
-class Commitment:
-    """What a policy is worth to a leader who commits to it, in the leader's payoff units.
-
-    The followers know the policy and react to it, each intent by its own behaviour. `strong` is its
-    value when best responses break ties for the leader, `weak` when they break them against it. No
-    policy has a strong value above `bound`, by the argument that `bound_by` names.
-
-    `equilibrium` is what the leader gets at the policies that it is compared with, whose NashConv
-    is `equilibrium_gap`; `pure` is the strong value of a policy without randomisation, and none is
-    worth more than `pure_bound`.
-    """
-
-    leader: int
-    strong: float
-    weak: float
-    bound: float
-    bound_by: str
-    equilibrium: float
-    equilibrium_gap: float
-    pure: float
-    pure_bound: float
-
-    @property
-    def optimality_gap(self) -> float:
-        """How much a better policy could be worth beyond this one, at most."""
-        return self.bound - self.strong
-
-    @property
-    def value_of_commitment(self) -> float:
-        """What committing is worth beyond the equilibrium policies compared with."""
-        return self.strong - self.equilibrium
-
-    @property
-    def value_of_randomisation(self) -> float:
-        """What mixing is worth beyond the best pure policy found."""
-        return self.strong - self.pure
-
-
-@dataclass(frozen=True)
-class QuantalResponse:
-    """How well a policy is a quantal response equilibrium, and of which rationality.
-
-    `rationality` is the lambda asked for and `reached` that of the policy, in 1/payoff. `residual`
-    is the largest difference between the logarithm of a probability and that of the logit response
-    to the policy; probabilities below 1e-290 count as that. `branch` has lambda at every entry of
-    the solution's history: where the branch turns back, it falls.
-    """
-
-    rationality: float
-    reached: float
-    residual: float
-    branch: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Refinement:
-    """What a policy gives away at each infoset if play gets there by trembling hands.
-
-    Everybody executes the policy with mistakes, a uniformly random legal action with probability
-    `epsilon`, so that play gets everywhere. `loss[i]` is what player i, being at an infoset, could
-    gain by intending something else from there on, in payoff units, and nan where chance never
-    leads; `gap[i]` is the same from the start of the game.
-    """
-
-    epsilon: float
-    gap: Float[np.ndarray, "2"]
-    loss: tuple[Float[np.ndarray, " I_0"], Float[np.ndarray, " I_1"]]
-
-    @property
-    def worst(self) -> float:
-        """The largest loss at any infoset of either player, 0 where nobody decides."""
-        every = np.concatenate(self.loss)
-        return float(every[~np.isnan(every)].max(initial=0.0))
-
-
 Status = Literal[
     "target", "exact", "stationary", "max_steps", "seconds", "interrupted", "nonfinite"
 ]
@@ -327,6 +258,8 @@ class Solution:
     commitment: Commitment | None = None
     quantal: QuantalResponse | None = None
     refinement: Refinement | None = None
+    budgeted: Budgeted | None = None
+    robustness: Robustness | None = None
 
     @property
     def nash_conv(self) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 from csa_games.errors import InputError
 from csa_games.game import Game, Solution
-from solvers import commitment, driver, lcp, lp, quantal, refined
+from solvers import budget, commitment, driver, lcp, lp, population, quantal, refined, robust
 from solvers.regret import VARIANTS
 from solvers.response import best_response, gap, value
 
@@ -24,6 +24,9 @@ SOLVERS: dict[str, Callable[..., Solution]] = {
     "commitment-gradient": commitment.by_gradient,
     "qre": quantal.solve,
     "qre-normal-form": quantal.by_normal_form,
+    "population": population.solve,
+    "budget": budget.solve,
+    "robust": robust.solve,
 }
 """Every method by name: a function of the game and the method's own options."""
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any, NamedTuple
 
-from csa_games.dialogue import histories
+from csa_games.evaluate import histories
 from csa_games.game import USER, Game
 from solvers.milp import MOST_BINARIES, MOST_HISTORIES, size
 from solvers.response import quantal_intents

@@ -21,8 +21,9 @@ import numpy as np
 from jaxtyping import Float
 
 from csa_games.errors import InputError
+from csa_games.findings import Commitment
 from csa_games.fold import legal_mask, uniform
-from csa_games.game import ASSISTANT, USER, Commitment, Game, Progress, Solution, Status
+from csa_games.game import ASSISTANT, USER, Game, Progress, Solution, Status
 from solvers import driver
 from solvers.ascent import climb
 from solvers.bounds import NAME, relaxed

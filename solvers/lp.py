@@ -99,8 +99,13 @@ def _optimal_plans(
     found = (result.x[:plans], -result.ineqlin.marginals)
     full = (np.zeros(len(legal[0])), np.zeros(len(legal[1])))
     for plan, mask, weights in zip(full, legal, found, strict=True):
-        plan[mask] = np.where(weights > NOISE, weights, 0)
+        plan[mask] = positive(weights)
     return full, int(result.nit)
+
+
+def positive(weights: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    """Return the weights of a plan without what is rounding."""
+    return np.where(weights > NOISE, weights, 0)
 
 
 def legal_sequences(treeplex: Treeplex) -> Bool[np.ndarray, " S"]:

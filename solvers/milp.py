@@ -32,9 +32,8 @@ from jaxtyping import Bool, Float, Int
 from scipy import sparse
 
 from csa_games.arrays import Array
-from csa_games.dialogue import histories
 from csa_games.errors import InputError
-from csa_games.evaluate import choosing_intents
+from csa_games.evaluate import choosing_intents, histories
 from csa_games.fold import legal_mask, parent_sequences, sequence_numbers, uniform
 from csa_games.game import USER, Game, Progress, Status, Treeplex
 from solvers.lp import NOISE, constraints, legal_sequences

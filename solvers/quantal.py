@@ -43,6 +43,7 @@ from jaxtyping import Float, Int
 from csa_games.arrays import Array, namespace
 from csa_games.errors import InputError
 from csa_games.evaluate import value_and_gap
+from csa_games.findings import QuantalResponse
 from csa_games.fold import (
     Rows,
     Scalar,
@@ -56,17 +57,7 @@ from csa_games.fold import (
     table_of,
     uniform,
 )
-from csa_games.game import (
-    Game,
-    Level,
-    Policy,
-    Progress,
-    QuantalResponse,
-    SequenceForm,
-    Solution,
-    Status,
-    Treeplex,
-)
+from csa_games.game import Game, Level, Policy, Progress, SequenceForm, Solution, Status, Treeplex
 from solvers.continuation import System, follow
 from solvers.reaction import arrivals
 from solvers.reaction import rationality as given_rationality

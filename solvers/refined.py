@@ -37,6 +37,7 @@ from scipy import sparse
 from csa_games.arrays import Array
 from csa_games.errors import InputError
 from csa_games.evaluate import infoset_reach, own_reach
+from csa_games.findings import Refinement
 from csa_games.fold import (
     backup,
     gradient,
@@ -48,7 +49,7 @@ from csa_games.fold import (
     sequence_numbers,
     table_of,
 )
-from csa_games.game import Game, Policy, Progress, Refinement, Solution, Status, Treeplex
+from csa_games.game import Game, Policy, Progress, Solution, Status, Treeplex
 from solvers import cfr
 from solvers.driver import check_steps
 from solvers.lp import constraints, legal_sequences

@@ -48,6 +48,7 @@ def test_imports_keep_to_the_layout(path):
             "errors",
             "evaluate",
             "files",
+            "findings",
             "fold",
             "game",
             "grid",

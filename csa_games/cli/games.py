@@ -131,7 +131,7 @@ def _sizes(sizes: "Sizes") -> dict[str, Any]:
 
 def _built(game: "Game", name: str) -> Outcome:
     """Return the sizes of a game that only its tree tells."""
-    from csa_games.dialogue import histories
+    from csa_games.evaluate import histories
     from solvers.driver import solving_bytes
 
     treeplexes = game.form.treeplex

@@ -21,7 +21,8 @@ from csa_games.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from csa_games.game import Commitment, Game, Solution
+    from csa_games.findings import Commitment
+    from csa_games.game import Game, Solution
 
 OPTIONS = (
     "target",

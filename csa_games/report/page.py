@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 from csa_games import plots
 from csa_games.conduct import asks_by, responses_by, typical_conversations
-from csa_games.dialogue import ENDINGS, histories
-from csa_games.evaluate import MEASURES
+from csa_games.dialogue import ENDINGS
+from csa_games.evaluate import MEASURES, histories
 from csa_games.evidence import cited, sourced, totals
 from csa_games.game import ASSISTANT, Game, Solution
 from csa_games.guard.keys import turns_of

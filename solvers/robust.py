@@ -1,0 +1,199 @@
+"""Policies that are robust to the prior: the best worst case over a set of priors.
+
+How many users mean harm is hardly ever known to more than an interval. With the prior p anywhere in
+
+    P = { p : low <= p <= high,  sum of p = 1 }
+
+the assistant's worst case under a plan x is the least over P of  sum of p_i V_i(x), where V_i is
+what x secures given intent i: the expectation against a kernel, the minimum against an adversarial
+user. By duality over P that is the most of  lambda + low a - high b  over a, b >= 0 subject to
+lambda + a_i - b_i <= V_i(x), which is linear together with the plan (Ben-Tal, El Ghaoui &
+Nemirovski 2009, chapter 1; `solvers.guarantee`). So the program is exact, and about as large as
+that of an equilibrium.
+
+The set is rectangular in nothing but the prior: neither payoffs nor the probabilities of kernels
+vary here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+import numpy as np
+from jaxtyping import Float
+
+from csa_games.errors import InputError
+from csa_games.evaluate import intent_tags
+from csa_games.findings import Robustness
+from csa_games.game import ASSISTANT, Game, Solution
+from solvers import lp
+from solvers.guarantee import Within, guarantee, most, priors_of, secured, size
+from solvers.reaction import answered
+from solvers.response import certify
+from solvers.sequence import policy_of
+
+METHOD = "robust"
+ROUNDING = 1e-9  # how far sums of priors may be off 1
+
+
+def solve(
+    game: Game,
+    *,
+    priors: Mapping[str, tuple[float, float]] | None = None,
+    radius: float | None = None,
+) -> Solution:
+    """Return the policy with the best worst case over a set of priors, in the security class.
+
+    `priors` gives an interval (low, high) by intent, {"malicious": (0.0, 0.1)}; intents left out
+    share the rest in the ratios that their priors have in the scenario. Or `radius` says how far
+    each prior may be off. With neither the intervals are those of the scenario's file. The set is
+    what of this sums to 1.
+
+    The result's `robustness` has the worst case, the prior that brings it about, and the price of
+    robustness; all are computed from the policy. Value and gaps are those at the scenario's own
+    prior, with a policy of the users that is worst for the payoff. `steps` counts HiGHS iterations.
+
+    Raises `InputError` for rational and quantal intents, intervals that are no priors, sets without
+    any, and intents of prior zero that may have more, of whose conversations the game says nothing.
+    """
+    began = perf_counter()
+    given = priors_of(game, METHOD)
+    wanted = _intervals(game, given, priors, radius)
+    among = _set(game, given, wanted)
+    form = game.form
+    numbers = _by_intent(game, given)
+    scale = max(size(form, number) for number in numbers.values())
+    found = most(
+        game,
+        [guarantee(form, number / scale) for number in numbers.values()],
+        np.zeros(len(numbers)),
+        _worst_case(among),
+    )
+    policy = policy_of(form.treeplex[ASSISTANT], found.plan)
+    secures = np.array([secured(form, policy, number) for number in numbers.values()])
+    worst = _worst(among, secures)
+    nominal = np.array([given[name] for name in numbers])
+    solution = certify(
+        game,
+        answered(game, ASSISTANT, policy),
+        method=METHOD,
+        steps=found.steps,
+        seconds=perf_counter() - began,
+        status="exact",
+    )
+    robustness = Robustness(
+        value=float(worst @ secures),
+        worst_prior=dict.fromkeys(given, 0.0) | dict(zip(numbers, worst.tolist(), strict=True)),
+        nominal=float(nominal @ secures),
+        optimum=float(lp.solve(game).value[ASSISTANT]),
+    )
+    return replace(solution, seconds=perf_counter() - began, robustness=robustness)
+
+
+@dataclass(frozen=True)
+class _Set:
+    """A set of priors. Letters: T intents of positive prior, M masses that lie in intervals.
+
+    A mass is the prior of an intent, or of those together that are left out, and is shared by its
+    intents as `share` says.
+    """
+
+    low: Float[np.ndarray, " M"]
+    high: Float[np.ndarray, " M"]
+    share: Float[np.ndarray, "M T"]
+
+
+def _worst_case(among: _Set) -> Within:
+    """Return the dual of the worst case: rows lambda + a - b <= share V, and what they secure."""
+    masses = len(among.low)
+    unit = np.eye(masses)
+    return Within(
+        secured=-among.share,
+        extra=np.hstack([np.ones((masses, 1)), unit, -unit]),
+        most=np.zeros(masses),
+        gain=np.concatenate([[1.0], among.low, -among.high]),
+        least=np.concatenate([[-np.inf], np.zeros(2 * masses)]),
+    )
+
+
+def _worst(among: _Set, secures: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+    """Return the prior of the set that pays least: what is free goes where little is secured."""
+    mass, left = among.low.copy(), 1.0 - among.low.sum()
+    for m in np.argsort(among.share @ secures, kind="stable"):
+        more = min(among.high[m] - among.low[m], max(left, 0.0))
+        mass[m] += more
+        left -= more
+    return mass @ among.share
+
+
+def _by_intent(game: Game, given: Mapping[str, float]) -> dict[str, Float[np.ndarray, " L"]]:
+    """Return the assistant's payoff given each intent of positive prior, as numbers on leaves."""
+    payoff = np.asarray(game.form.leaves.payoff[ASSISTANT], np.float64)
+    tags = intent_tags(game)
+    return {name: payoff * tags[name] / prior for name, prior in given.items() if prior > 0}
+
+
+def _intervals(
+    game: Game,
+    given: Mapping[str, float],
+    priors: Mapping[str, tuple[float, float]] | None,
+    radius: float | None,
+) -> dict[str, tuple[float, float]]:
+    """Return the interval of every intent that has one."""
+    if priors is not None and radius is not None:
+        raise InputError(f"found priors and the radius {radius}, expected one of them")
+    if radius is not None:
+        if not 0 <= radius <= 1:
+            raise InputError(f"found the radius {radius}, expected a number from 0 to 1")
+        near = {name: (max(p - radius, 0.0), min(p + radius, 1.0)) for name, p in given.items()}
+        return {name: interval for name, interval in near.items() if given[name] > 0}
+    if priors is not None:
+        return dict(priors)
+    assert game.scenario is not None  # priors_of has seen to it
+    found = {
+        intent.name: (float(intent.prior.low), float(intent.prior.high))
+        for intent in game.scenario.intents
+        if intent.prior.low is not None and intent.prior.high is not None
+    }
+    if not found:
+        raise InputError(
+            f"{game.name} has no interval (low and high) for any prior, expected one; or give "
+            "priors or a radius"
+        )
+    return found
+
+
+def _set(
+    game: Game, given: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]
+) -> _Set:
+    """Return the set of priors; raises `InputError` where it is none."""
+    faults = []
+    for name, (low, high) in intervals.items():
+        if name not in given:
+            faults.append(f"found the intent {name!r}, expected one of {', '.join(given)}")
+        elif not 0 <= low <= high <= 1:
+            faults.append(
+                f"found the prior of {name} from {low} to {high}, expected 0 <= low <= high <= 1"
+            )
+        elif given[name] == 0 and high > 0:
+            faults.append(
+                f"found the prior of {name} up to {high}, expected 0: {game.name} gives it the "
+                "prior 0, and says nothing of its conversations"
+            )
+    if faults:
+        raise InputError(*faults)
+    intents = [name for name, prior in given.items() if prior > 0]
+    named = [name for name in intents if name in intervals]
+    masses = [intervals[name] for name in named]
+    share = [[float(name == one) for name in intents] for one in named]
+    rest = [0.0 if name in intervals else given[name] for name in intents]
+    if sum(rest) > 0:
+        masses.append((0.0, 1.0))
+        share.append([prior / sum(rest) for prior in rest])
+    bottom, top = np.array(masses).T
+    if bottom.sum() > 1 + ROUNDING or top.sum() < 1 - ROUNDING:
+        raise InputError(
+            f"found no prior within the intervals given: they sum to {bottom.sum():.6g} at the "
+            f"least and {top.sum():.6g} at the most, expected 1 to lie between"
+        )
+    return _Set(bottom, top, np.array(share))
