@@ -2,7 +2,8 @@
 
     run.json       what was solved and how: the game (a scenario in full), method, options, status,
                    certificate, provenance
-    solution.npz   both policies [I, A], value [2] and gap [2], every float64 bit for bit
+    solution.npz   both policies [I, A], value [2] and gap [2], every float64 bit for bit; what a
+                   refined policy gives away at each infoset
     history.csv    step, seconds, nash_conv of every check
     game.efg       a copy of the file, where the game came from one
 
@@ -29,7 +30,7 @@ from csa_games.errors import InputError
 from csa_games.evaluate import expected
 from csa_games.factored import factored_game
 from csa_games.files import write_folder
-from csa_games.findings import Commitment
+from csa_games.findings import FINDINGS, Refinement
 from csa_games.fold import legal_mask
 from csa_games.game import Game, GameClass, Policy, Progress, Solution, Status
 from csa_games.interop.efg_read import read_efg
@@ -39,9 +40,6 @@ from csa_games.scenario import Scenario, scenario_from
 
 RECORD, ARRAYS, HISTORY, TREE = "run.json", "solution.npz", "history.csv", "game.efg"
 COLUMNS = ("step", "seconds", "nash_conv")
-FINDINGS: Mapping[str, type] = {"commitment": Commitment}
-"""What methods report beyond value and gap: the field of `Solution`, and its type."""
-
 ROUNDING = 1e-9  # how far sums may be off: another numpy adds in another order
 
 
@@ -169,6 +167,7 @@ def read_run(folder: Path | str) -> Run:
         game_class=kept.game_class,
         dead_zone=kept.dead_zone,
         history=_history(folder / HISTORY),
+        refinement=_refinement(folder / ARRAYS),
         **_findings(folder / RECORD, record.findings),
     )
     if game.game_class != kept.game_class:
@@ -206,7 +205,7 @@ def _content(
         "findings": {
             name: asdict(getattr(solution, name))
             for name in FINDINGS
-            if getattr(solution, name) is not None
+            if name != "refinement" and getattr(solution, name) is not None
         },
         "options": {
             # JSON has no infinity, the seconds of a run without a limit
@@ -222,6 +221,7 @@ def _content(
         policy_1=np.asarray(solution.policy[1], np.float64),
         value=np.asarray(solution.value, np.float64),
         gap=np.asarray(solution.gap, np.float64),
+        **_losses(solution.refinement),
     )
     history = io.StringIO()
     rows = csv.writer(history, lineterminator="\n")
@@ -261,11 +261,35 @@ def _record(path: Path) -> _Record:
         raise InputError(f"{path}: not a JSON file: {error}") from None
 
 
+def _losses(refinement: Refinement | None) -> dict[str, np.ndarray]:
+    """Return a refinement, a number per infoset, as arrays of `ARRAYS`."""
+    if refinement is None:
+        return {}
+    first, second = refinement.loss
+    numbers = {"epsilon": refinement.epsilon, "gap": refinement.gap, "0": first, "1": second}
+    return {f"refinement_{name}": np.asarray(part, np.float64) for name, part in numbers.items()}
+
+
+def _refinement(path: Path) -> Refinement | None:
+    """Return what `_losses` wrote, None where it did not."""
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        if "refinement_epsilon" not in file:
+            return None
+        try:
+            epsilon, gap, first, second = (
+                np.asarray(file[f"refinement_{name}"], np.float64)
+                for name in ("epsilon", "gap", "0", "1")
+            )
+            return Refinement(float(epsilon), gap, (first, second))
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(f"{path}: the refinement cannot be read: {error}") from None
+
+
 def _findings(path: Path, kept: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a method reported beyond value and gap, by its name in `Solution`."""
     found: dict[str, Any] = {}
     for name, content in kept.items():
-        if name not in FINDINGS:
+        if name not in FINDINGS or name == "refinement":
             raise InputError(
                 f"{path}: findings: found {name!r}, expected some of {', '.join(FINDINGS)}"
             )

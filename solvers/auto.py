@@ -1,8 +1,6 @@
 """The method that suits a game, by its class and its size, and why."""
 
-from collections.abc import Mapping
-from inspect import signature
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from csa_games.evaluate import histories
 from csa_games.game import USER, Game
@@ -50,9 +48,3 @@ def choose(game: Game) -> Choice:
         "commitment-gradient",
         f"a general-sum game with {found:,} histories, too many for an exact program",
     )
-
-
-def applicable(method: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of `options` that `method`, a function of `SOLVERS`, takes."""
-    known = signature(method).parameters
-    return {name: value for name, value in options.items() if name in known}
