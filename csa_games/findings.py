@@ -122,20 +122,22 @@ class Budgeted:
 
 @dataclass(frozen=True)
 class Robustness:
-    """What a policy guarantees over a set of priors, in the assistant's payoff units.
+    """What a policy guarantees over a set of priors and weights, in the assistant's payoff units.
 
-    `value` is its worst case, which `worst_prior` brings about and no policy can raise. `nominal`
-    is its value at the scenario's own prior, `optimum` the most that any policy guarantees there.
+    `value` is its worst case, which `worst_prior` (by intent) and `worst_weights` (of those that
+    may vary) bring about, and which no policy can raise. `nominal` is what it guarantees in the
+    scenario as it is, `optimum` the most that any policy does there.
     """
 
     value: float
     worst_prior: Mapping[str, float]
+    worst_weights: Mapping[str, float]
     nominal: float
     optimum: float
 
     @property
     def price(self) -> float:
-        """The price of robustness: what is given up if the scenario's prior is right."""
+        """The price of robustness: what is given up if the scenario is right as it is."""
         return self.optimum - self.nominal
 
 

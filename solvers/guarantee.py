@@ -114,8 +114,10 @@ def most(
 ) -> Optimum:
     """Return a plan that maximises `gain` times the v_0 and what `within` adds.
 
-    HiGHS has absolute tolerances, so all numbers should be at scale 1. Programs without a solution
-    should not get here: HiGHS may take very long to find out. Raises `InputError` when it fails.
+    HiGHS has absolute tolerances, so all numbers should be at scale 1. With 110,000 sequences and
+    two or three guarantees it took 5 to 20 seconds (crisis_guidance, one core). Programs without a
+    solution should not get here: HiGHS may take very long to find out. Raises `InputError` when it
+    fails.
     """
     ours = game.form.treeplex[ASSISTANT]
     legal = legal_sequences(ours)

@@ -11,12 +11,17 @@ lambda + a_i - b_i <= V_i(x), which is linear together with the plan (Ben-Tal, E
 Nemirovski 2009, chapter 1; `solvers.guarantee`). So the program is exact, and about as large as
 that of an equilibrium.
 
-The set is rectangular in nothing but the prior: neither payoffs nor the probabilities of kernels
-vary here.
+The assistant's weights alpha, beta, gamma and psi may lie in intervals as well. The worst case is
+linear or, where users are adversarial, concave in them, so that it is at a corner of their box: one
+such program per corner, with the same plan and the least of all maximised.
+
+The probabilities of kernels do not vary here: given a policy the outcome is a polynomial in them,
+and the worst of those is no linear program.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from time import perf_counter
 
 import numpy as np
@@ -35,44 +40,69 @@ from solvers.sequence import policy_of
 METHOD = "robust"
 ROUNDING = 1e-9  # how far sums of priors may be off 1
 
+COMPONENT = {
+    "alpha": ("satisfaction", 1.0),
+    "beta": ("risk", -1.0),
+    "gamma": ("cost", -1.0),
+    "psi": ("displacement", -1.0),
+}
+"""By weight: the component that it is of, and its sign in the assistant's payoff."""
+
+Interval = tuple[float, float]
+Numbers = Float[np.ndarray, "C T L"]
+"""The assistant's payoff per leaf, for each corner of the weights' box, given each intent."""
+
 
 def solve(
     game: Game,
     *,
-    priors: Mapping[str, tuple[float, float]] | None = None,
+    priors: Mapping[str, Interval] | None = None,
     radius: float | None = None,
+    weights: Mapping[str, Interval] | None = None,
 ) -> Solution:
     """Return the policy with the best worst case over a set of priors, in the security class.
 
     `priors` gives an interval (low, high) by intent, {"malicious": (0.0, 0.1)}; intents left out
     share the rest in the ratios that their priors have in the scenario. Or `radius` says how far
     each prior may be off. With neither the intervals are those of the scenario's file. The set is
-    what of this sums to 1.
+    what of this sums to 1; a radius of 0 leaves the prior as it is. `weights` gives intervals of
+    "alpha", "beta", "gamma" and "psi"; each doubles the program.
 
-    The result's `robustness` has the worst case, the prior that brings it about, and the price of
-    robustness; all are computed from the policy. Value and gaps are those at the scenario's own
-    prior, with a policy of the users that is worst for the payoff. `steps` counts HiGHS iterations.
+    The result's `robustness` has the worst case, the prior and the weights that bring it about, and
+    the price of robustness; all are computed from the policy. Value and gaps are those of the
+    scenario as it is, with a policy of the users that is worst for the payoff. `steps` counts HiGHS
+    iterations.
 
     Raises `InputError` for rational and quantal intents, intervals that are no priors, sets without
     any, and intents of prior zero that may have more, of whose conversations the game says nothing.
     """
     began = perf_counter()
     given = priors_of(game, METHOD)
-    wanted = _intervals(game, given, priors, radius)
-    among = _set(game, given, wanted)
+    among = _set(game, given, _intervals(game, given, priors, radius))
+    corners = _corners({} if weights is None else weights)
     form = game.form
-    numbers = _by_intent(game, given)
-    scale = max(size(form, number) for number in numbers.values())
+    numbers = _numbers(game, given, corners)
+    scale = max(size(form, number) for corner in numbers for number in corner)
     found = most(
         game,
-        [guarantee(form, number / scale) for number in numbers.values()],
-        np.zeros(len(numbers)),
-        _worst_case(among),
+        [guarantee(form, number / scale) for corner in numbers for number in corner],
+        np.zeros(len(corners) * among.share.shape[1]),
+        _worst_case(among, len(corners)),
     )
     policy = policy_of(form.treeplex[ASSISTANT], found.plan)
-    secures = np.array([secured(form, policy, number) for number in numbers.values()])
-    worst = _worst(among, secures)
-    nominal = np.array([given[name] for name in numbers])
+    secures = [np.array([secured(form, policy, number) for number in corner]) for corner in numbers]
+    worst = [_worst(among, given_intents) for given_intents in secures]
+    values = [float(prior @ ours) for prior, ours in zip(worst, secures, strict=True)]
+    at = int(np.argmin(values))
+    intents = [name for name, prior in given.items() if prior > 0]
+    payoff = np.asarray(form.leaves.payoff[ASSISTANT], np.float64)
+    robustness = Robustness(
+        value=values[at],
+        worst_prior=dict.fromkeys(given, 0.0) | dict(zip(intents, worst[at].tolist(), strict=True)),
+        worst_weights=corners[at],
+        nominal=secured(form, policy, payoff),
+        optimum=float(lp.solve(game).value[ASSISTANT]),
+    )
     solution = certify(
         game,
         answered(game, ASSISTANT, policy),
@@ -81,13 +111,7 @@ def solve(
         seconds=perf_counter() - began,
         status="exact",
     )
-    robustness = Robustness(
-        value=float(worst @ secures),
-        worst_prior=dict.fromkeys(given, 0.0) | dict(zip(numbers, worst.tolist(), strict=True)),
-        nominal=float(nominal @ secures),
-        optimum=float(lp.solve(game).value[ASSISTANT]),
-    )
-    return replace(solution, seconds=perf_counter() - began, robustness=robustness)
+    return replace(solution, robustness=robustness)
 
 
 @dataclass(frozen=True)
@@ -103,16 +127,26 @@ class _Set:
     share: Float[np.ndarray, "M T"]
 
 
-def _worst_case(among: _Set) -> Within:
-    """Return the dual of the worst case: rows lambda + a - b <= share V, and what they secure."""
-    masses = len(among.low)
+def _worst_case(among: _Set, corners: int) -> Within:
+    """Return the rows and variables of the worst case over the set, at the worst of the corners.
+
+    The variables are t, which is maximised, and for each corner lambda, a and b; the rows are, for
+    each corner, lambda + a - b <= share V for each mass, and t <= lambda + low a - high b.
+    """
+    masses, intents = among.share.shape
     unit = np.eye(masses)
+    shares = np.hstack([np.zeros((masses, 1)), np.ones((masses, 1)), unit, -unit])
+    least = np.concatenate([[1.0, -1.0], -among.low, among.high])
+    rows = np.vstack([shares, least])
+    every = np.eye(corners)
     return Within(
-        secured=-among.share,
-        extra=np.hstack([np.ones((masses, 1)), unit, -unit]),
-        most=np.zeros(masses),
-        gain=np.concatenate([[1.0], among.low, -among.high]),
-        least=np.concatenate([[-np.inf], np.zeros(2 * masses)]),
+        secured=np.kron(every, np.vstack([-among.share, np.zeros((1, intents))])),
+        extra=np.hstack([np.tile(rows[:, :1], (corners, 1)), np.kron(every, rows[:, 1:])]),
+        most=np.zeros(corners * (masses + 1)),
+        gain=np.eye(1, 1 + corners * (1 + 2 * masses))[0],
+        least=np.concatenate(
+            [[-np.inf], np.tile(np.concatenate([[-np.inf], np.zeros(2 * masses)]), corners)]
+        ),
     )
 
 
@@ -126,19 +160,49 @@ def _worst(among: _Set, secures: Float[np.ndarray, " T"]) -> Float[np.ndarray, "
     return mass @ among.share
 
 
-def _by_intent(game: Game, given: Mapping[str, float]) -> dict[str, Float[np.ndarray, " L"]]:
-    """Return the assistant's payoff given each intent of positive prior, as numbers on leaves."""
+def _corners(weights: Mapping[str, Interval]) -> list[dict[str, float]]:
+    """Return the weights at each corner of their box; raises `InputError` where it is none."""
+    faults = [
+        f"found the weight {name!r}, expected one of {', '.join(COMPONENT)}"
+        for name in weights
+        if name not in COMPONENT
+    ]
+    faults += [
+        f"found the weight {name} from {low} to {high}, expected 0 <= low <= high and numbers"
+        for name, (low, high) in weights.items()
+        if not 0 <= low <= high < np.inf
+    ]
+    if faults:
+        raise InputError(*faults)
+    ends = [sorted({float(low), float(high)}) for low, high in weights.values()]
+    return [dict(zip(weights, corner, strict=True)) for corner in product(*ends)]
+
+
+def _numbers(
+    game: Game, given: Mapping[str, float], corners: Sequence[Mapping[str, float]]
+) -> Numbers:
+    """Return the payoff at each corner given each intent of positive prior."""
+    assert game.scenario is not None  # priors_of has seen to it
+    usual = {name: getattr(game.scenario.weights, name).value for name in COMPONENT}
     payoff = np.asarray(game.form.leaves.payoff[ASSISTANT], np.float64)
     tags = intent_tags(game)
-    return {name: payoff * tags[name] / prior for name, prior in given.items() if prior > 0}
+    by_intent = np.stack([tags[name] / prior for name, prior in given.items() if prior > 0])
+    found = []
+    for corner in corners:
+        there = payoff
+        for name, weight in corner.items():
+            component, sign = COMPONENT[name]
+            there = there + sign * (weight - usual[name]) * game.tags.get(component, 0.0)
+        found.append(by_intent * there)
+    return np.stack(found)
 
 
 def _intervals(
     game: Game,
     given: Mapping[str, float],
-    priors: Mapping[str, tuple[float, float]] | None,
+    priors: Mapping[str, Interval] | None,
     radius: float | None,
-) -> dict[str, tuple[float, float]]:
+) -> dict[str, Interval]:
     """Return the interval of every intent that has one."""
     if priors is not None and radius is not None:
         raise InputError(f"found priors and the radius {radius}, expected one of them")
@@ -163,9 +227,7 @@ def _intervals(
     return found
 
 
-def _set(
-    game: Game, given: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]
-) -> _Set:
+def _set(game: Game, given: Mapping[str, float], intervals: Mapping[str, Interval]) -> _Set:
     """Return the set of priors; raises `InputError` where it is none."""
     faults = []
     for name, (low, high) in intervals.items():

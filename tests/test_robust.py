@@ -64,9 +64,13 @@ def brute_force(content, corners):
     """Return the best worst case over corners, users' pure policies, and mixtures of our own."""
     normal = NormalForm(content)
     by_intent = [normal.matrix("payoff", name) for name in normal.prior]
-    rows = np.vstack(
-        [sum(p * part for p, part in zip(corner, by_intent, strict=True)) for corner in corners]
-    )
+    rows = [sum(p * part for p, part in zip(corner, by_intent, strict=True)) for corner in corners]
+    return mixed(normal, rows)
+
+
+def mixed(normal, matrices):
+    """Return the most that a mixture of our pure policies gets of each row of all matrices."""
+    rows = np.vstack(matrices)
     found = linprog(
         np.append(np.zeros(normal.pure), -1.0),
         A_ub=np.hstack([-rows, np.ones((len(rows), 1))]),
@@ -171,6 +175,72 @@ def test_no_prior_of_the_set_is_worse_than_the_one_found(options):
     assert 0 < found.price < 1
 
 
+SIGNS = {"satisfaction": 1.0, "risk": -1.0, "cost": -1.0, "displacement": -1.0}
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    shapes,
+    percent,
+    st.lists(st.sampled_from(["alpha", "beta", "gamma", "psi"]), max_size=2, unique=True),
+    st.lists(st.integers(0, 4), min_size=4, max_size=4),
+)
+def test_the_normal_form_over_the_corners_of_weights_has_the_same_value(shape, radius, who, ends):
+    """Payoffs made of their components again, at every corner of weights and of priors."""
+    content = random_content(shape)
+    priors = {part["name"]: part["prior"]["value"] for part in content["intents"]}
+    assume(all(priors.values()))
+    intervals = {
+        name: (float(min(pair)), float(max(pair)))
+        for name, pair in zip(who, (ends[:2], ends[2:]), strict=False)
+    }
+    usual = {name: part["value"] for name, part in content["weights"].items()}
+    normal = NormalForm(content)
+    parts = {name: [normal.matrix(name, intent) for intent in priors] for name in SIGNS}
+    low = [max(p - radius, 0.0) for p in priors.values()]
+    high = [min(p + radius, 1.0) for p in priors.values()]
+    rows = []
+    for corner in itertools.product(*(intervals.get(name, (usual[name],)) for name in usual)):
+        payoffs = [
+            sum(
+                weight * sign * parts[name][i]
+                for weight, (name, sign) in zip(corner, SIGNS.items(), strict=True)
+            )
+            for i in range(len(priors))
+        ]
+        rows += [
+            sum(p * payoff for p, payoff in zip(prior, payoffs, strict=True))
+            for prior in vertices(low, high)
+        ]
+    dialogue = factored_game(scenario_from(content, "random"))
+    found = solve(dialogue, radius=radius, weights=intervals)
+    assert found.value == pytest.approx(mixed(normal, rows), abs=1e-7)
+    assert set(found.worst_weights) == set(intervals)
+    changes = {f"weights.{name}": weight for name, weight in found.worst_weights.items()}
+    policy = solvers.solve(dialogue, "robust", radius=radius, weights=intervals).policy[ASSISTANT]
+    other = factored_game(override(dialogue.scenario, changes)) if changes else dialogue
+    again = worth(with_priors(other, found.worst_prior), policy)
+    assert again == pytest.approx(found.value, abs=1e-9)
+
+
+def test_weights_between_the_corners_are_no_worse():
+    intervals = {"beta": (1.0, 5.0), "psi": (0.0, 3.0)}
+    solution = solvers.solve(guidance(), "robust", radius=0.0, weights=intervals)
+    found, policy = solution.robustness, solution.policy[ASSISTANT]
+    assert dict(found.worst_weights) == {"beta": 5.0, "psi": 3.0}  # harm only ever weighs more
+    values = [
+        worth(
+            factored_game(
+                override(guidance().scenario, {"weights.beta": beta, "weights.psi": psi})
+            ),
+            policy,
+        )
+        for beta, psi in itertools.product([1.0, 2.0, 3.5, 5.0], [0.0, 1.0, 2.0, 3.0])
+    ]
+    assert min(values) == pytest.approx(found.value, abs=1e-9)
+    assert found.value < found.nominal < found.optimum
+
+
 def test_wider_sets_cost_more():
     radii = [0.0, 0.01, 0.05, 0.2, 1.0]
     found = [solve(guidance(), radius=radius) for radius in radii]
@@ -214,6 +284,10 @@ def test_the_one_shot_game_by_hand():
         ({"radius": -0.1}, "found the radius -0.1, expected a number from 0 to 1"),
         ({"radius": float("nan")}, "found the radius nan"),
         ({"radius": 0.1, "priors": {}}, "expected one of them"),
+        ({"weights": {"delta": (0.0, 1.0)}}, "found the weight 'delta', expected one of alpha, b"),
+        ({"weights": {"beta": (3.0, 1.0)}}, "found the weight beta from 3.0 to 1.0, expected 0 <="),
+        ({"weights": {"beta": (-1.0, 1.0)}}, "found the weight beta from -1.0"),
+        ({"weights": {"beta": (0.0, float("inf"))}}, "found the weight beta from 0.0 to inf"),
     ],
 )
 def test_sets_without_priors_are_refused(options, message):
