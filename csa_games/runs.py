@@ -215,13 +215,16 @@ def _content(
         "provenance": provenance(),
     }
     arrays = io.BytesIO()
+    numbers = {
+        "policy_0": solution.policy[0],
+        "policy_1": solution.policy[1],
+        "value": solution.value,
+        "gap": solution.gap,
+    } | _losses(solution.refinement)
     np.savez_compressed(
         arrays,
-        policy_0=np.asarray(solution.policy[0], np.float64),
-        policy_1=np.asarray(solution.policy[1], np.float64),
-        value=np.asarray(solution.value, np.float64),
-        gap=np.asarray(solution.gap, np.float64),
-        **_losses(solution.refinement),
+        allow_pickle=False,
+        **{name: np.asarray(part, np.float64) for name, part in numbers.items()},
     )
     history = io.StringIO()
     rows = csv.writer(history, lineterminator="\n")
@@ -267,7 +270,7 @@ def _losses(refinement: Refinement | None) -> dict[str, np.ndarray]:
         return {}
     first, second = refinement.loss
     numbers = {"epsilon": refinement.epsilon, "gap": refinement.gap, "0": first, "1": second}
-    return {f"refinement_{name}": np.asarray(part, np.float64) for name, part in numbers.items()}
+    return {f"refinement_{name}": np.asarray(part) for name, part in numbers.items()}
 
 
 def _refinement(path: Path) -> Refinement | None:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import csa_games
+import solvers
 from csa_games.cli import main
+from csa_games.factored import factored_game
+from csa_games.findings import FINDINGS
+from csa_games.override import override
 from csa_games.runs import read_run
 
 SCENARIO = Path(__file__).parents[1] / "csa_games" / "scenarios" / "crisis_guidance.toml"
@@ -121,3 +126,100 @@ def test_wrong_options_end_with_a_sentence(scenario, tmp_path, capsys, words, sa
     text = " ".join(capsys.readouterr().err.split())
     assert (said or "starts is 0") in text
     assert not (tmp_path / "run").exists()
+
+
+# method -> (options, what it reports)
+CONCEPTS = {
+    "budget": (["--budget", "risk@malicious<=0.01", "--objective", "payoff"], "budgeted"),
+    "robust": (["--prior", "malicious=0.01:0.1", "--weight", "beta=1:5"], "robustness"),
+    "qre": (["--rationality", "5"], "quantal"),
+    "qre-normal-form": (["--rationality", "5"], "quantal"),
+    "lp-refined": (["--epsilon", "0.001"], "refinement"),
+    "cfr-refined": (["--epsilon", "0.001", "--target", "0.01"], "refinement"),
+    "commitment-gradient": (["--starts", "2", "--seed", "1"], "commitment"),
+}
+
+
+@pytest.mark.parametrize("method", CONCEPTS)
+def test_every_concept_is_saved_with_what_it_reports(method, tmp_path, capsys):
+    words, finding = CONCEPTS[method]
+    folder = tmp_path / "run"
+    solve = ("solve", "csa_oneshot", "--method", method, *words, "--out", str(folder))
+    code, found = printed(capsys, *solve)
+    assert code == 0
+    assert found["method"] == method
+    kept = read_run(folder).solution
+    others = [name for name in FINDINGS if name != finding]
+    assert [getattr(kept, name) for name in others] == [None] * len(others)
+    told, saved = found[finding], getattr(kept, finding)
+    for name, value in told.items():
+        same = getattr(saved, name)
+        if isinstance(value, float):
+            assert value == pytest.approx(same, rel=1e-12)
+    if finding == "refinement":
+        assert [len(part) for part in saved.loss] == [
+            treeplex.infosets for treeplex in read_run(folder).game.form.treeplex
+        ]
+    assert main(["compare", str(folder)]) == 0
+
+
+def test_one_oneshot_budget_by_hand(tmp_path, capsys):
+    """A bound beyond what the best policy does anyway is free."""
+    words = ("--method", "budget", "--budget", "risk@malicious<=0.9")
+    code, found = printed(capsys, "solve", "csa_oneshot", *words, "--out", str(tmp_path / "run"))
+    (budget,) = found["budgeted"]["budgets"]
+    assert (code, budget["price"]) == (0, 0.0)
+    assert found["budgeted"]["value"] == pytest.approx(0.88759388)  # the linear program's
+
+
+def test_auto_says_what_it_picked_and_why(scenario, tmp_path, capsys):
+    out = str(tmp_path / "run")
+    # An option of another method is no fault: nobody knew which it would be.
+    words = ("--method", "auto", "--target", "0.1", "--out", out)
+    _, found = printed(capsys, "solve", "csa_oneshot", *words)
+    assert found["method"] == "lp"
+    assert found["why"] == "the security class with 30 histories, few enough to be exact"
+    _, found = printed(capsys, "solve", str(scenario), *words)
+    assert found["method"] == "commitment-milp"
+    assert "general-sum" in found["why"]
+
+
+def test_a_frontier_is_a_table_and_a_picture(tmp_path, capsys):
+    folder = tmp_path / "frontier"
+    words = ("frontier", "csa_oneshot", "risk@malicious<=", "0.02:0.2:4", "--out", str(folder))
+    code, found = printed(capsys, *words)
+    assert code == 0
+    values = [row["payoff"] for row in found["rows"]]
+    assert values == sorted(values)
+    prices = [row["risk@malicious price"] for row in found["rows"]]
+    assert prices == sorted(prices, reverse=True)
+    lines = (folder / "frontier.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 5
+    assert "risk@malicious&lt;=" in (folder / "frontier.svg").read_text(encoding="utf-8")
+
+
+def test_a_frontier_over_a_number_of_the_scenario(capsys):
+    code, found = printed(capsys, "frontier", "csa_oneshot", "weights.beta", "0,5,10")
+    assert code == 0
+    values = [row["payoff"] for row in found["rows"]]
+    assert values == sorted(values, reverse=True)
+    first = override(csa_games.load("csa_oneshot").scenario, {"weights.beta": 5.0})
+    exact = solvers.solve(factored_game(first), "lp").value[1]
+    assert values[1] == pytest.approx(exact, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["csa_oneshot", "nothing<=", "0:1:3"], "found the measure 'nothing'"),
+        (["csa_oneshot", "weights.x", "0:1:3"], "no 'x' there"),
+        (["csa_oneshot", "weights.beta", "a,b"], "found the values 'a,b'"),
+        (["csa_oneshot", "weights.beta", "0:1:1"], "found the values '0:1:1'"),
+        (["csa_oneshot", "weights.beta", "0,inf"], "found the values '0,inf'"),
+        (["openspiel:kuhn_poker", "weights.beta", "0,1"], "is no scenario"),
+        (["csa_oneshot", "risk@malicious<=", "0,0.1", "--budget", "risk"], "risk"),
+    ],
+)
+def test_wrong_frontiers_end_with_a_sentence(capsys, words, said):
+    assert main(["frontier", *words]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())

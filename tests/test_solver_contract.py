@@ -18,8 +18,13 @@ from csa_games.fold import legal_mask
 from solvers import cfr, driver
 from solvers.regret import VARIANTS
 
-COMMITMENTS = {"commitment", "commitment-milp", "commitment-gradient"}  # see test_commitment
-EXACT_OR_REFINED = {"lp-refined", "cfr-refined", "lcp"}  # see test_refined and test_lcp
+OTHERS = {
+    # What answers other questions has tests of its own.
+    *("commitment", "commitment-milp", "commitment-gradient"),
+    *("lp-refined", "cfr-refined", "lcp"),
+    *("qre", "qre-normal-form"),
+    *("population", "budget", "robust"),
+}
 OPTIONS = {name: {"target": 5e-4, "max_steps": 20_000} for name in VARIANTS} | {"lp": {}}
 
 
@@ -28,7 +33,7 @@ def solve(name, load_string=KUHN, **options):
 
 
 def test_the_registry_has_every_variant():
-    assert set(solvers.SOLVERS) == {*OPTIONS, *EXACT_OR_REFINED, *COMMITMENTS}
+    assert set(solvers.SOLVERS) == {*OPTIONS, *OTHERS}
 
 
 def test_unknown_methods_are_refused_with_the_known_ones():

@@ -23,6 +23,7 @@ from csa_games.cli.command import (
 )
 from csa_games.cli.compare import COMPARE
 from csa_games.cli.efg import EFG
+from csa_games.cli.frontier import FRONTIER
 from csa_games.cli.games import GAMES, SHOW
 from csa_games.cli.guard import GUARD
 from csa_games.cli.output import clean, write_json, write_text
@@ -35,6 +36,7 @@ COMMANDS: Commands = {
     "show": SHOW,
     "solve": SOLVE,
     "compare": COMPARE,
+    "frontier": FRONTIER,
     "report": REPORT,
     "export": EXPORT,
     "verify": VERIFY,

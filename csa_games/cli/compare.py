@@ -4,8 +4,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from csa_games.cli.command import Command, Outcome
+from csa_games.cli.method import OPTIONS, add_method, solved
 from csa_games.cli.output import clean, grid, number
-from csa_games.cli.solve import OPTIONS, add_method, certificate, described, solved
+from csa_games.cli.solve import certificate, described
 from csa_games.cli.source import add_force, add_game, is_run, source
 from csa_games.errors import InputError
 
