@@ -171,7 +171,7 @@ def program(game: Game, leader: int) -> Program:
         *first,
         *_value_rows(parts, gain, most),
         _choice_rows(parts),
-        *_pair_rows(parts, pairs, gained.data, chance, theirs, len(legal[legal])),
+        *_pair_rows(parts, pairs, gained.data, chance, theirs, int(legal.sum())),
     ]
     cost = np.zeros(at.columns)
     cost[at.plan] = payoff[:, [0]].toarray()[:, 0]
