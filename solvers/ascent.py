@@ -15,7 +15,7 @@ reactions afterwards.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,7 @@ from csa_games.fold import (
 )
 from csa_games.game import Game, Grid, SequenceForm, Treeplex
 from solvers.reaction import arrivals, payoff_range, rationality, soft
+from solvers.regret import Number
 
 SOFTEST, HARDEST = 3.0, 3_000.0
 """Lambda at the first and at the last step, per payoff range of the follower."""
@@ -46,11 +47,14 @@ MIXED = 1e-3  # of the uniform policy in every start: a logit of minus infinity 
 
 
 class Climb(NamedTuple):
-    """A run between two steps: logits, Adam's moments of their gradient, and steps done."""
+    """Runs between two steps: logits, Adam's moments of their gradient, and steps done.
 
-    logits: Rows
-    mean: Rows
-    square: Rows
+    Numbers are rows with a leading axis for the starts.
+    """
+
+    logits: Any
+    mean: Any
+    square: Any
     t: JaxArray
 
 
@@ -117,7 +121,7 @@ def climb(
         done = steps * piece // pieces
         with jax.enable_x64(True):
             state = more(state, done, float(steps))
-            policies = _policy(ours, state.logits)
+            policies = jax.vmap(partial(_policy, ours))(state.logits)
         found = jax.device_get(policies)
         tables = [table_of(ours, tuple(part[k] for part in found)) for k in range(len(starts))]
         yield done, [np.asarray(table) for table in tables]
@@ -130,10 +134,10 @@ def _more(
     form: SequenceForm,
     leader: int,
     lambdas: Rows,
-    unit: float,
+    unit: Number,
     state: Climb,
-    until: int,
-    steps: float,
+    until: int | Array,
+    steps: Number,
 ) -> Climb:
     """Return the state after step `until` of `steps`."""
     best = tuple(jnp.isinf(part) for part in lambdas)
@@ -160,7 +164,7 @@ def _more(
 
 
 def _policy(treeplex: Treeplex, logits: Rows) -> Rows:
-    """Return the soft-max of `logits` over the legal actions; a leading axis is kept."""
+    """Return the soft-max of `logits` over the legal actions."""
     pairs = zip(logits, legal_rows(treeplex), strict=True)
     return tuple(jax.nn.softmax(jnp.where(legal, part, -jnp.inf), axis=-2) for part, legal in pairs)
 

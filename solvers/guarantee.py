@@ -20,7 +20,6 @@ not linear, and it is refused.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -39,6 +38,7 @@ from csa_games.fold import (
     sequence_numbers,
 )
 from csa_games.game import ASSISTANT, USER, Game, SequenceForm, Treeplex
+from solvers import highs
 from solvers.lp import constraints, legal_sequences, positive
 from solvers.sequence import leaf_matrix
 
@@ -143,21 +143,24 @@ def most(
     low = np.full(matrix.shape[1], -np.inf)
     low[: flow.shape[1]] = 0.0
     low[len(low) - len(within.least) :] = within.least
-    solver = _passed(
+    solver = highs.passed(
         matrix,
-        cost=np.concatenate([*cost, within.gain]),
-        low=low,
+        np.concatenate([*cost, within.gain]),
+        variables=(low, np.full(len(low), np.inf)),
         between=(
             np.concatenate([np.full(matrix.shape[0] - len(unit), -np.inf), unit]),
             np.concatenate([free, within.most, unit]),
         ),
+        tolerance=TOLERANCE,
+        options=SIMPLEX,
     )
-    solver.solve()
-    status = solver.modelStatusToString(solver.getModelStatus())
-    if status == "Interrupted by user":
+    status = highs.run(solver)
+    if status == "interrupted":
         raise KeyboardInterrupt
-    if status != "Optimal":
-        raise InputError(f"HiGHS could not solve the program of {game.name}: {status}")
+    if status != "exact":
+        raise InputError(
+            f"HiGHS could not solve the program of {game.name}: {highs.complaint(solver)}"
+        )
     found = solver.getSolution()
     plan = np.zeros(len(legal))
     plan[legal] = positive(np.array(found.col_value[: flow.shape[1]]))
@@ -165,43 +168,10 @@ def most(
     return Optimum(plan, prices, int(solver.getInfo().simplex_iteration_count))
 
 
-def _passed(
-    matrix: sparse.csr_array,
-    cost: Float[np.ndarray, " V"],
-    low: Float[np.ndarray, " V"],
-    between: tuple[Float[np.ndarray, " R"], Float[np.ndarray, " R"]],
-) -> Any:
-    """Return a HiGHS solver that holds a program: what to maximise, variables, rows.
+SIMPLEX = {"solver": "simplex", "simplex_strategy": 4, "simplex_scale_strategy": 0}
+"""HiGHS's primal simplex method, unscaled: every plan is feasible but for a few rows, and on
+programs with several guarantees the dual one was seen to stall for minutes."""
 
-    It is told to use the primal simplex method, unscaled. Every plan is feasible but for a few
-    rows, and on programs with several guarantees the dual one was seen to stall for minutes.
-    """
-    import highspy  # slow to import, and only needed here
-
-    model = highspy.HighsLp()
-    model.num_row_, model.num_col_ = matrix.shape
-    model.sense_ = highspy.ObjSense.kMaximize
-    model.col_cost_ = cost
-    model.col_lower_, model.col_upper_ = low, np.full(len(low), np.inf)
-    model.row_lower_, model.row_upper_ = between
-    model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    model.a_matrix_.start_ = matrix.indptr
-    model.a_matrix_.index_ = matrix.indices
-    model.a_matrix_.value_ = matrix.data
-    solver = highspy.Highs()  # type: ignore[no-untyped-call]
-    solver.silent()
-    solver.HandleKeyboardInterrupt = True
-    solver.setOptionValue("solver", "simplex")
-    solver.setOptionValue("simplex_strategy", PRIMAL)
-    solver.setOptionValue("simplex_scale_strategy", 0)
-    solver.setOptionValue("primal_feasibility_tolerance", TOLERANCE)
-    solver.setOptionValue("dual_feasibility_tolerance", TOLERANCE)
-    solver.setOptionValue("threads", 1)  # one order of work, the same result
-    solver.passModel(model)
-    return solver
-
-
-PRIMAL = 4  # among the simplex strategies of HiGHS
 TOLERANCE = 1e-10  # the tightest that HiGHS has
 
 

@@ -23,7 +23,6 @@ Finding an equilibrium is hard in the worst case (PPAD), finding the best one NP
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from time import perf_counter
@@ -36,9 +35,11 @@ from scipy import sparse
 from csa_games.errors import InputError
 from csa_games.fold import legal_mask, parent_sequences, sequence_numbers
 from csa_games.game import ASSISTANT, Game, Progress, Solution, Status, Treeplex
+from solvers import highs
 from solvers.lp import NOISE, constraints, legal_sequences
 from solvers.response import certify, refuse_quantal
 from solvers.sequence import payoff_matrix, payoff_scale, policy_of
+from solvers.slack import most_slack
 
 SELECT = {"any": 0.0, "best": 1.0, "worst": -1.0}
 """Which equilibrium is asked for, and how much a player's payoff counts for it."""
@@ -143,7 +144,7 @@ def program(game: Game) -> Program:
         by_pair = payoff_matrix(game.form, i) / scale
         own_by_other = sparse.csr_array(by_pair if i == 0 else by_pair.T)
         payoff = own_by_other[legal[i]][:, legal[1 - i]]
-        most = np.diag(_most(trees[i], trees[1 - i], own_by_other.toarray())[legal[i]])
+        most = np.diag(most_slack(trees[i], trees[1 - i], own_by_other)[legal[i]])
         sequences, unit = flow.shape[1], np.eye(1, flow.shape[0])[0]
         itself = sparse.csr_array(np.eye(sequences))
         nothing, bound = np.zeros(sequences), np.diag(most)
@@ -173,92 +174,49 @@ def _search(
     progress: Callable[[Progress], object] | None,
 ) -> tuple[Float[np.ndarray, " V"], Status, int]:
     """Return the variables of the best equilibrium found, the status, and the nodes searched."""
-    import highspy  # slow to import, and only needed here
-
     binary = np.zeros(len(cost), bool)
     for place in given.binary:
         binary[place] = True
     solver = _passed(given, cost, binary, seconds)
     if progress is not None:
-        scale = payoff_scale(given.game.form) or 1.0
-
-        def tell(event: Any) -> None:
-            found = event.data_out
-            gap = scale * abs(found.mip_dual_bound - found.mip_primal_bound)
-            try:
-                progress(Progress(int(found.mip_node_count), found.running_time, float(gap)))
-            except KeyboardInterrupt:
-                solver.cancelSolve()
-
-        solver.cbMipLogging.subscribe(tell)
-    _run(solver)
-    names: dict[Any, Status] = {
-        highspy.HighsModelStatus.kOptimal: "exact",
-        highspy.HighsModelStatus.kTimeLimit: "seconds",
-        highspy.HighsModelStatus.kInterrupt: "interrupted",
-    }
-    model, info = solver.getModelStatus(), solver.getInfo()
-    feasible = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-    if model not in names or not feasible:
+        highs.report(solver, payoff_scale(given.game.form) or 1.0, progress)
+    status = highs.run(solver)
+    found = highs.variables(solver)
+    if status is None or found is None:
         raise InputError(
-            f"HiGHS found no equilibrium of {given.game.name}: {solver.modelStatusToString(model)}"
+            f"HiGHS found no equilibrium of {given.game.name}: {highs.complaint(solver)}"
         )
-    chosen = np.round(np.array(solver.getSolution().col_value))
-    vertex = _passed(given, cost, np.zeros_like(binary), math.inf)
-    at = np.flatnonzero(binary).astype(np.int32)
-    vertex.changeColsBounds(len(at), at, chosen[at], chosen[at])
-    _run(vertex)
-    if vertex.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+    vertex = _passed(given, cost, np.zeros_like(binary))
+    highs.hold(vertex, np.where(binary, np.round(found), np.nan))
+    exact = highs.variables(vertex) if highs.run(vertex) == "exact" else None
+    if exact is None:
         raise InputError(
             f"HiGHS found no equilibrium of {given.game.name} that plays only the sequences of the "
-            f"one it found to {FEASIBILITY}: {vertex.modelStatusToString(vertex.getModelStatus())}"
+            f"one it found to {FEASIBILITY}: {highs.complaint(vertex)}"
         )
-    return np.array(vertex.getSolution().col_value), names[model], int(info.mip_node_count)
+    return exact, status, int(solver.getInfo().mip_node_count)
 
 
 def _passed(
     given: Program,
     cost: Float[np.ndarray, " V"],
     binary: np.ndarray,
-    seconds: float,
+    seconds: float = math.inf,
 ) -> Any:
     """Return a HiGHS solver that holds the program, to be maximised."""
-    import highspy
-
-    model = highspy.HighsLp()
-    model.num_row_, model.num_col_ = given.rows.shape
-    model.sense_ = highspy.ObjSense.kMaximize
-    model.col_cost_ = cost
     lower, upper = np.zeros(len(cost)), np.ones(len(cost))
     for place in given.value:
-        lower[place], upper[place] = -highspy.kHighsInf, highspy.kHighsInf
-    model.col_lower_, model.col_upper_ = lower, upper
-    model.row_lower_, model.row_upper_ = given.low, given.high
-    model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    model.a_matrix_.start_ = given.rows.indptr
-    model.a_matrix_.index_ = given.rows.indices
-    model.a_matrix_.value_ = given.rows.data
-    if binary.any():
-        kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
-        model.integrality_ = [kinds[int(flag)] for flag in binary]
-    solver = highspy.Highs()  # type: ignore[no-untyped-call]
-    solver.silent()
-    for kind in ("primal", "dual", "mip"):
-        solver.setOptionValue(f"{kind}_feasibility_tolerance", FEASIBILITY)
-    solver.setOptionValue("mip_rel_gap", 1e-7)
-    solver.setOptionValue("mip_abs_gap", 1e-7)
-    solver.setOptionValue("threads", 1)  # one order of work, the same result
-    if math.isfinite(seconds):
-        solver.setOptionValue("time_limit", float(seconds))
-    solver.passModel(model)
-    return solver
-
-
-def _run(solver: Any) -> None:
-    """Run HiGHS so that Ctrl-C stops the search and keeps what it has found."""
-    with suppress(KeyboardInterrupt):
-        solver.HandleKeyboardInterrupt = True
-        solver.solve()
+        lower[place], upper[place] = -np.inf, np.inf
+    return highs.passed(
+        given.rows,
+        cost,
+        variables=(lower, upper),
+        between=(given.low, given.high),
+        integral=binary,
+        tolerance=FEASIBILITY,
+        seconds=seconds,
+        options={"mip_rel_gap": 1e-7, "mip_abs_gap": 1e-7},
+    )
 
 
 def _plans(given: Program, found: Float[np.ndarray, " V"]) -> list[Float[np.ndarray, " S"]]:
@@ -277,35 +235,6 @@ def _before(treeplex: Treeplex) -> sparse.csr_array:
     place = (numbers[legal], parent_sequences(treeplex)[np.nonzero(legal)[0]])
     shape = (treeplex.sequences, treeplex.sequences)
     return sparse.coo_array((np.ones(len(place[0])), place), shape=shape).tocsr()
-
-
-def _most(
-    own: Treeplex, other: Treeplex, payoff: Float[np.ndarray, "S S_o"]
-) -> Float[np.ndarray, " S"]:
-    """Return M: the most at the infoset of each sequence less the least that is left after it."""
-    parent, numbers, legal = parent_sequences(own), sequence_numbers(own), legal_mask(own)
-    high, low = _largest(other, payoff.T), -_largest(other, -payoff.T)
-    most = np.zeros(own.sequences)  # of the empty sequence, which is always played, it is 0
-    for i in reversed(range(own.infosets)):
-        here = numbers[i, legal[i]]
-        best = high[here].max()
-        most[here] = best - low[here]
-        high[parent[i]] += best
-        low[parent[i]] += low[here].max()
-    return most
-
-
-def _largest(treeplex: Treeplex, payoff: Float[np.ndarray, "S N"]) -> Float[np.ndarray, " N"]:
-    """Return the largest product of a plan with each column of `payoff`."""
-    parent, numbers, legal = (
-        parent_sequences(treeplex),
-        sequence_numbers(treeplex),
-        legal_mask(treeplex),
-    )
-    worth = payoff.copy()
-    for i in reversed(range(treeplex.infosets)):
-        worth[parent[i]] += worth[numbers[i, legal[i]]].max(axis=0)
-    return np.asarray(worth[0])
 
 
 def _nothing(rows: int, columns: int) -> sparse.csr_array:

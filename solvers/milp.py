@@ -22,7 +22,6 @@ relaxation would make of fractional b. M_s is the follower's most at I less its 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
@@ -36,16 +35,16 @@ from csa_games.errors import InputError
 from csa_games.evaluate import choosing_intents, histories
 from csa_games.fold import legal_mask, parent_sequences, sequence_numbers, uniform
 from csa_games.game import USER, Game, Progress, Status, Treeplex
+from solvers import highs
 from solvers.lp import NOISE, constraints, legal_sequences
 from solvers.reaction import reaction
 from solvers.sequence import leaf_matrix, plan_of
+from solvers.slack import most_slack
 
 MOST_HISTORIES = 400_000
 MOST_BINARIES = 5_000
 """The largest programs that are worth trying: beyond them HiGHS rarely closes the gap."""
 
-COLUMNS_AT_ONCE = 256  # of the follower's sequences, when their bounds are computed
-REPORT_SECONDS = 0.5  # between two reports of a search
 MARGIN = 1e-7  # a narrower one is a tie
 FEASIBILITY = 1e-9  # of HiGHS, for payoffs at scale 1
 
@@ -152,10 +151,11 @@ def program(game: Game, leader: int) -> Program:
 
     def matrix(number: Array) -> sparse.csr_array:
         by_pair = leaf_matrix(form, np.asarray(number, np.float64))
-        return sparse.csr_array(by_pair if leader == 0 else by_pair.T)[legal]
+        return sparse.csr_array(by_pair if leader == 0 else by_pair.T)
 
-    payoff, gain = (matrix(form.leaves.payoff[player]) for player in (leader, follower))
-    chance = matrix(np.ones(len(form.leaves.chance)))
+    gains = matrix(form.leaves.payoff[follower])
+    payoff, gain = matrix(form.leaves.payoff[leader])[legal], gains[legal]
+    chance = matrix(np.ones(len(form.leaves.chance)))[legal]
     scale = max(float(abs(payoff).max()), float(abs(gain).max())) or 1.0
     payoff, gain = payoff / scale, gain / scale
     parts = _parts(theirs, adversarial(game, follower))
@@ -164,7 +164,7 @@ def program(game: Game, leader: int) -> Program:
     at = Blocks.of(
         int(legal.sum()), parts.hostile_infosets, parts.infosets, len(parts.free), len(pairs.data)
     )
-    most = _most(ours, theirs, gain, legal, parts)
+    most = most_slack(theirs, ours, sparse.csr_array(gains.T))[parts.free] / scale
     first = [_plan_rows(constraints(ours)[:, legal]), _adversarial_rows(parts, payoff)]
     start = sum(len(group.low) for group in first)
     groups = [
@@ -384,8 +384,6 @@ def search(
     a linear program in which what was integral is fixed, so that it is a vertex and exact to
     rounding.
     """
-    import highspy  # slow to import, and only needed here
-
     at, game = given.at, given.game
     if pure:
         policy = np.eye(policy.shape[1])[np.asarray(policy).argmax(axis=1)]
@@ -404,35 +402,23 @@ def search(
     if nodes is not None:
         solver.setOptionValue("mip_max_nodes", nodes)
     if progress is not None:
-        _report(solver, given.scale, progress)
-    _run(solver)
-    status = solver.getModelStatus()
-    names: dict[Any, Status] = {
-        highspy.HighsModelStatus.kOptimal: "exact",
-        highspy.HighsModelStatus.kTimeLimit: "seconds",
-        highspy.HighsModelStatus.kSolutionLimit: "max_steps",  # as HiGHS calls its limit of nodes
-        highspy.HighsModelStatus.kInterrupt: "interrupted",
-    }
-    if status not in names:
+        highs.report(solver, given.scale, progress)
+    status = highs.run(solver)
+    if status is None:
         raise InputError(
-            f"HiGHS could not solve the program of {game.name}: "
-            f"{solver.modelStatusToString(status)}"
+            f"HiGHS could not solve the program of {game.name}: {highs.complaint(solver)}"
         )
-    info = solver.getInfo()
-    fixed = begin
-    if info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible:
-        x = np.array(solver.getSolution().col_value)
-        fixed = np.where(integral, np.round(x), np.nan)
-    x = _polished(given, fixed)
+    found, info = highs.variables(solver), solver.getInfo()
+    x = _polished(given, begin if found is None else np.where(integral, np.round(found), np.nan))
     bound = np.inf
     if integral.any():
         bound = info.mip_dual_bound
-    elif names[status] == "exact":
+    elif status == "exact":
         bound = info.objective_function_value
     return Found(
         plan=_plan(given, x),
         bound=given.scale * max(float(bound), float(given.cost @ x)),
-        status=names[status],
+        status=status,
         steps=max(int(info.simplex_iteration_count), 0),
     )
 
@@ -449,26 +435,22 @@ def strictest(given: Program, policy: Float[Array, "I A"]) -> Float[np.ndarray, 
     counterfactual values. A mixture of a plan with this one leaves no ties, because incentives are
     linear in plans. None where a tie is there whatever the leader does.
     """
-    import highspy
-
     answer = _answer(given, policy)
     chosen = answer[given.at.binary]
     came = np.concatenate([[1.0], chosen])[given.before + 1]
     other = np.flatnonzero((chosen < 0.5) & (came > 0.5) & (given.most > 0))
     if not len(other):
         return None
-    solver = _passed(given, np.zeros(given.at.columns, bool), np.inf)
-    held = np.flatnonzero(~np.isnan(answer)).astype(np.int32)
-    solver.changeColsBounds(len(held), held, answer[held], answer[held])
+    solver = _passed(given, np.zeros(given.at.columns, bool))
+    highs.hold(solver, answer)
     every = np.arange(given.at.columns, dtype=np.int32)
     solver.changeColsCost(len(every), every, np.zeros(len(every)))
     rows = (given.worth.start + other).astype(np.int32)
     solver.addCol(1.0, 0.0, 1.0, len(rows), rows, -np.ones(len(rows)))
-    _run(solver)
-    if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+    found = highs.variables(solver) if highs.run(solver) == "exact" else None
+    if found is None or found[-1] <= MARGIN:
         return None
-    found = np.array(solver.getSolution().col_value)
-    return _plan(given, found) if found[-1] > MARGIN else None
+    return _plan(given, found)
 
 
 def _answer(given: Program, policy: Float[Array, "I A"]) -> Float[np.ndarray, " V"]:
@@ -489,81 +471,35 @@ def _plan(given: Program, variables: Float[np.ndarray, " V"]) -> Float[np.ndarra
     return plan
 
 
-def _passed(given: Program, integral: np.ndarray, seconds: float) -> Any:
+def _passed(given: Program, integral: np.ndarray, seconds: float = np.inf) -> Any:
     """Return a HiGHS solver that holds the program."""
-    import highspy
-
-    at, columns = given.at, given.at.columns
-    model = highspy.HighsLp()
-    rows = given.rows.tocsr()
-    model.num_col_, model.num_row_ = columns, rows.shape[0]
-    model.sense_ = highspy.ObjSense.kMaximize
-    model.col_cost_ = given.cost
-    lower, upper = np.zeros(columns), np.full(columns, highspy.kHighsInf)
-    lower[at.adversarial] = lower[at.value] = -highspy.kHighsInf
+    at = given.at
+    lower, upper = np.zeros(at.columns), np.full(at.columns, np.inf)
+    lower[at.adversarial] = lower[at.value] = -np.inf
     upper[at.plan] = upper[at.binary] = upper[at.pair] = 1.0
-    model.col_lower_, model.col_upper_ = lower, upper
-    model.row_lower_, model.row_upper_ = given.low, given.high
-    model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    model.a_matrix_.start_ = rows.indptr
-    model.a_matrix_.index_ = rows.indices
-    model.a_matrix_.value_ = rows.data
-    if integral.any():
-        kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
-        model.integrality_ = [kinds[int(flag)] for flag in integral]
-    solver = highspy.Highs()  # type: ignore[no-untyped-call]
-    solver.silent()
-    solver.setOptionValue("primal_feasibility_tolerance", FEASIBILITY)
-    solver.setOptionValue("dual_feasibility_tolerance", FEASIBILITY)
-    solver.setOptionValue("mip_feasibility_tolerance", FEASIBILITY)
-    solver.setOptionValue("mip_rel_gap", 1e-7)
-    solver.setOptionValue("threads", 1)  # one order of work, the same result
-    if np.isfinite(seconds):
-        solver.setOptionValue("time_limit", max(float(seconds), 0.0))
-    solver.passModel(model)
-    return solver
-
-
-def _run(solver: Any) -> None:
-    """Run HiGHS so that Ctrl-C stops the search and keeps what it has found."""
-    with suppress(KeyboardInterrupt):
-        solver.HandleKeyboardInterrupt = True
-        solver.solve()
-
-
-def _report(solver: Any, scale: float, progress: Callable[[Progress], object]) -> None:
-    """Tell `progress` of the search: nodes, seconds, and the gap that is left, in payoff units."""
-    due = 0.0
-
-    def tell(event: Any) -> None:
-        nonlocal due
-        found = event.data_out
-        if found.running_time < due:
-            return
-        due = found.running_time + REPORT_SECONDS
-        gap = scale * abs(found.mip_dual_bound - found.mip_primal_bound)
-        try:
-            progress(Progress(int(found.mip_node_count), found.running_time, float(gap)))
-        except KeyboardInterrupt:
-            solver.cancelSolve()
-
-    solver.cbMipInterrupt.subscribe(tell)
+    return highs.passed(
+        given.rows,
+        given.cost,
+        variables=(lower, upper),
+        between=(given.low, given.high),
+        integral=integral,
+        tolerance=FEASIBILITY,
+        seconds=seconds,
+        options={"mip_rel_gap": 1e-7},
+    )
 
 
 def _polished(given: Program, fixed: np.ndarray) -> np.ndarray:
     """Return the optimal variables with those that are not nan in `fixed` held there."""
-    import highspy
-
-    held = np.flatnonzero(~np.isnan(fixed)).astype(np.int32)
-    solver = _passed(given, np.zeros(given.at.columns, bool), np.inf)
-    solver.changeColsBounds(len(held), held, fixed[held], fixed[held])
-    _run(solver)
-    if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+    solver = _passed(given, np.zeros(given.at.columns, bool))
+    highs.hold(solver, fixed)
+    found = highs.variables(solver) if highs.run(solver) == "exact" else None
+    if found is None:
         raise InputError(
             f"HiGHS found no plan in {given.game.name} to which the follower's choice is a best "
-            f"response: {solver.modelStatusToString(solver.getModelStatus())}"
+            f"response: {highs.complaint(solver)}"
         )
-    return np.array(solver.getSolution().col_value)
+    return found
 
 
 def _first_infoset(parts: _Parts) -> Int[np.ndarray, " S"]:
@@ -573,46 +509,3 @@ def _first_infoset(parts: _Parts) -> Int[np.ndarray, " S"]:
         if above > 0:
             first[i] = first[parts.owner[above]]
     return first[parts.owner]
-
-
-def _most(
-    ours: Treeplex,
-    theirs: Treeplex,
-    gain: sparse.csr_array,
-    legal: Bool[np.ndarray, " S_l"],
-    parts: _Parts,
-) -> Float[np.ndarray, " B"]:
-    """Return M: the follower's most at the infoset of each sequence less its least after it."""
-    numbers, mask = sequence_numbers(theirs), legal_mask(theirs)
-    high, low = _largest(ours, gain, legal), -_largest(ours, -gain, legal)
-    best = np.zeros(len(parts.parent))
-    for i in reversed(range(len(parts.parent))):
-        here, above = numbers[i, mask[i]], parts.parent[i]
-        best[i] = high[here].max()
-        high[above] += best[i]
-        low[above] += low[here].max()
-    return best[parts.owner[parts.free]] - low[parts.free]
-
-
-def _largest(
-    treeplex: Treeplex, payoff: sparse.csr_array, legal: Bool[np.ndarray, " S_l"]
-) -> Float[np.ndarray, " S_f"]:
-    """Return the largest product of a plan with each column of `payoff` [legal sequences, S_f]."""
-    numbers, mask, parent = (
-        sequence_numbers(treeplex),
-        legal_mask(treeplex),
-        parent_sequences(treeplex),
-    )
-    found = []
-    for first in range(0, payoff.shape[1], COLUMNS_AT_ONCE):
-        part = payoff[:, first : first + COLUMNS_AT_ONCE].toarray()
-        worth = np.zeros((len(legal), part.shape[1]))
-        worth[legal] = part
-        stop = treeplex.infosets
-        for level in reversed(treeplex.levels):
-            here = slice(stop - level.infosets, stop)
-            stop -= level.infosets
-            options = np.where(mask[here][..., None], worth[numbers[here]], -np.inf)
-            np.add.at(worth, parent[here], options.max(axis=1))
-        found.append(worth[0])
-    return np.concatenate(found)

@@ -229,7 +229,7 @@ def test_no_baseline_guarantees_more_than_the_solution(game):
         assert row.difference == row.value - first.value
 
 
-def test_comparing_refuses_quantal_intents():
+def test_quantal_intents_are_compared_by_their_logit_response():
     scenario = read_scenario(builtin_scenarios()["csa_oneshot"])
     content = scenario.model_dump(mode="json", exclude_none=True)
     assumed = "assumption: a test"
@@ -244,5 +244,9 @@ def test_comparing_refuses_quantal_intents():
     from csa_games.scenario import scenario_from
 
     game = dialogue_game(scenario_from(content, "quantal.toml"))
-    with pytest.raises(InputError, match="quantal"):
-        compare(game, {"always comply": BASELINES["always comply"](game)})
+    # It has one ask, so that how it chooses makes no difference to the assistant.
+    policies = {name: baseline(game) for name, baseline in BASELINES.items()}
+    hostile = compare(dialogue_game(scenario), policies)
+    for row, same in zip(compare(game, policies), hostile, strict=True):
+        assert row.value == pytest.approx(same.value, rel=1e-12)
+        assert row.outcomes["risk"] == pytest.approx(same.outcomes["risk"], rel=1e-12)

@@ -30,7 +30,7 @@ class Limits:
     """What ends a run: a gap in payoff units, iterations, wall-clock seconds; the gap's name."""
 
     target: float = 0.0
-    max_steps: float = math.inf
+    max_steps: int | float = math.inf
     seconds: float = math.inf
     gap: str = "NashConv"
 
