@@ -128,13 +128,16 @@ def by_milp(
     found = search(given, first, seconds=seconds, progress=progress)
     best = _nudged(given, policy_of(game.form.treeplex[leader], found.plan), nudge)
     pure = search(given, best, seconds=seconds, nodes=PURE_NODES, progress=progress, pure=True)
+    bound, bound_by = found.bound, "the dual bound of the sequence-form program"
+    if found.status != "exact" and (loose := _relaxed(game, leader)) < bound:
+        bound, bound_by = loose, NAME
     return _judged(
         game,
         leader,
         best,
         pure=policy_of(game.form.treeplex[leader], pure.plan),
-        bounds=(found.bound, pure.bound),
-        bound_by="the dual bound of the sequence-form program",
+        bounds=(bound, min(bound, pure.bound)),
+        bound_by=bound_by,
         compared=compared,
         method="commitment-milp",
         steps=found.steps,
@@ -175,7 +178,7 @@ def by_gradient(
     if game.game_class != "general-sum":
         return _by_regret(game, leader, seconds, progress, began)
     compared = _equilibrium(game, leader)
-    bound = relaxed(game, leader, partial(_minimax, scale=payoff_range(game.form, leader)))
+    bound = _relaxed(game, leader)
 
     def worth(policy: Table) -> float:
         return _value(game, leader, policy, "for")
@@ -307,6 +310,11 @@ def _equilibrium(game: Game, leader: int) -> Solution:
     """
     rational = replace(game, scenario=None) if quantal_intents(game) else game
     return _minimax(rational, scale=payoff_range(game.form, leader))
+
+
+def _relaxed(game: Game, leader: int) -> float:
+    """Return the upper bound that needs no program."""
+    return relaxed(game, leader, partial(_minimax, scale=payoff_range(game.form, leader)))
 
 
 def _minimax(game: Game, scale: float) -> Solution:

@@ -323,7 +323,9 @@ def test_a_program_out_of_time_has_a_policy_and_a_bound():
     solution = solvers.solve(ours, "commitment-milp", seconds=0.01)
     found = solution.commitment
     assert solution.status == "seconds"
+    assert math.isfinite(found.bound)  # before HiGHS has one, that of large games
     assert found.bound >= found.strong >= found.equilibrium - 0.2
+    assert found.bound >= found.pure_bound >= found.pure
     np.testing.assert_allclose(solution.policy[1].sum(axis=1), 1, atol=1e-12)
 
 
