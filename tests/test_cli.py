@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csa_games import dialogue, factored
-from csa_games.cli import COMMANDS, check, compiled, main, memory, solve
+from csa_games.cli import COMMANDS, check, compiled, main, memory, method
 from csa_games.cli.command import Command, Group, parser
 from csa_games.cli.progress import Limits, done, duration, seconds_to_target, watched
 from csa_games.game import Progress
@@ -71,7 +71,7 @@ def bundle(run: Path) -> Path:
 
 def test_every_command_of_the_design_is_there():
     assert set(LEAVES) == {
-        *("games", "show", "solve", "compare", "report", "export", "verify"),
+        *("games", "show", "solve", "compare", "frontier", "report", "export", "verify"),
         *("guard decide", "efg export", "efg check", "bench", "schema", "doctor"),
     }
 
@@ -118,6 +118,7 @@ def commands(run: Path, bundle: Path, folder: Path) -> dict[str, list[str]]:
         "solve lp": ["solve", "csa_oneshot", "--method", "lp", "--out", str(folder / "lp")],
         "compare run": ["compare", str(run)],
         "compare": ["compare", *ONE_TURN, "--target", "1e-2"],
+        "frontier": ["frontier", "csa_oneshot", "weights.beta", "1:2:2"],
         "report": ["report", str(run), "-o", str(folder / "page.html")],
         "export": ["export", str(run), str(folder / "bundle"), "--sequence", "3"],
         "export csv": ["export", str(run), str(folder / "table.csv"), "--to", "csv"],
@@ -753,7 +754,7 @@ def test_nothing_compiled_is_kept_where_that_is_not_wanted(tmp_path, monkeypatch
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     compiled.keep_compiled()  # the tests run with JAX_ENABLE_COMPILATION_CACHE=false
     assert not (tmp_path / "cache").exists()
-    monkeypatch.setattr(solve, "keep_compiled", lambda: pytest.fail("kept"))
+    monkeypatch.setattr(method, "keep_compiled", lambda: pytest.fail("kept"))
     words = ["solve", "csa_oneshot", "--no-cache", "--out", str(tmp_path / "run")]
     assert main(words) == 0
 

@@ -130,9 +130,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 FRONTIER = Command(
     "the best policy along a bound on outcomes, or along any number of a scenario",
     (
-        "csa frontier crisis_guidance 'risk@malicious<=' 0.02:0.2:7 --set turns=1 --out frontier",
+        "csa frontier crisis_guidance 'risk@malicious<=' 0.1:1:7 --out frontier",
         "csa frontier csa_oneshot weights.beta 0:10:11 --json",
-        "csa frontier csa_oneshot 'risk@malicious<=' 0.01,0.02 --objective satisfaction",
+        "csa frontier csa_oneshot 'risk<=' 0.01,0.02 --objective satisfaction",
     ),
     _arguments,
     trace,
