@@ -30,9 +30,16 @@ from csa_games.errors import InputError
 from csa_games.evaluate import MEASURES, intent_tags
 from csa_games.findings import Budget, Budgeted
 from csa_games.game import ASSISTANT, Game, Solution
-from solvers.guarantee import Guarantee, Within, guarantee, most, priors_of, secured, size
-from solvers.reaction import answered
-from solvers.response import certify
+from solvers.guarantee import (
+    Guarantee,
+    Within,
+    certified,
+    guarantee,
+    most,
+    priors_of,
+    secured,
+    size,
+)
 from solvers.sequence import policy_of
 
 METHOD = "budget"
@@ -182,14 +189,7 @@ def _solved(given: _Program, bounds: Sequence[_Bound], began: float) -> Solution
     gain = np.eye(1, 1 + len(bounds))[0]
     found = most(game, [given.rows, *(one.rows for one in bounds)], gain, _keep(bounds))
     policy = policy_of(game.form.treeplex[ASSISTANT], found.plan)
-    solution = certify(
-        game,
-        answered(game, ASSISTANT, policy),
-        method=METHOD,
-        steps=found.steps,
-        seconds=perf_counter() - began,
-        status="exact",
-    )
+    solution = certified(game, policy, METHOD, found.steps, began)
     budgeted = Budgeted(
         objective=given.objective,
         value=secured(game.form, policy, given.number),

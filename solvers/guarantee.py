@@ -20,6 +20,7 @@ not linear, and it is refused.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -37,9 +38,11 @@ from csa_games.fold import (
     rows_of,
     sequence_numbers,
 )
-from csa_games.game import ASSISTANT, USER, Game, SequenceForm, Treeplex
+from csa_games.game import ASSISTANT, USER, Game, SequenceForm, Solution, Treeplex
 from solvers import highs
 from solvers.lp import constraints, legal_sequences, positive
+from solvers.reaction import answered
+from solvers.response import certify
 from solvers.sequence import leaf_matrix
 
 
@@ -166,6 +169,23 @@ def most(
     plan[legal] = positive(np.array(found.col_value[: flow.shape[1]]))
     prices = np.array(found.row_dual[len(free) : len(free) + len(within.most)])
     return Optimum(plan, prices, int(solver.getInfo().simplex_iteration_count))
+
+
+def certified(
+    game: Game, policy: Float[np.ndarray, "I A"], method: str, steps: int, began: float
+) -> Solution:
+    """Return the assistant's `policy` of an exact program with users who are worst for its payoff.
+
+    `began` is when the work did, by `time.perf_counter`.
+    """
+    return certify(
+        game,
+        answered(game, ASSISTANT, policy),
+        method=method,
+        steps=steps,
+        seconds=perf_counter() - began,
+        status="exact",
+    )
 
 
 SIMPLEX = {"solver": "simplex", "simplex_strategy": 4, "simplex_scale_strategy": 0}

@@ -32,9 +32,7 @@ from csa_games.evaluate import intent_tags
 from csa_games.findings import Robustness
 from csa_games.game import ASSISTANT, Game, Solution
 from solvers import lp
-from solvers.guarantee import Within, guarantee, most, priors_of, secured, size
-from solvers.reaction import answered
-from solvers.response import certify
+from solvers.guarantee import Within, certified, guarantee, most, priors_of, secured, size
 from solvers.sequence import policy_of
 
 METHOD = "robust"
@@ -103,14 +101,7 @@ def solve(
         nominal=secured(form, policy, payoff),
         optimum=float(lp.solve(game).value[ASSISTANT]),
     )
-    solution = certify(
-        game,
-        answered(game, ASSISTANT, policy),
-        method=METHOD,
-        steps=found.steps,
-        seconds=perf_counter() - began,
-        status="exact",
-    )
+    solution = certified(game, policy, METHOD, found.steps, began)
     return replace(solution, robustness=robustness)
 
 

@@ -9,7 +9,8 @@ from math import prod
 
 import numpy as np
 from exact import infosets, value
-from scipy.optimize import linprog
+
+from experiments.commitment import optimum
 
 
 def strategies(root, player):
@@ -46,19 +47,7 @@ def oriented(table, leader):
 
 def stackelberg(table, leader):
     """Return the strong Stackelberg value: one linear program for each answer (Conitzer 2006)."""
-    ours, theirs = oriented(table, leader)
-    best = -np.inf
-    for j in range(ours.shape[1]):
-        found = linprog(
-            -ours[:, j],
-            A_ub=(theirs - theirs[:, [j]]).T,
-            b_ub=np.zeros(theirs.shape[1]),
-            A_eq=np.ones((1, len(ours))),
-            b_eq=[1.0],
-            method="highs",
-        )
-        best = max(best, -found.fun) if found.status == 0 else best
-    return best
+    return optimum(np.stack(oriented(table, leader)))
 
 
 def pure_stackelberg(table, leader):

@@ -31,6 +31,8 @@ def trace(args: argparse.Namespace) -> Outcome:
     if asked.scenario is None:
         raise InputError(f"{asked.name} is no scenario, and has no outcomes to set bounds to")
     values, objective = _values(args.values), args.objective or "payoff"
+    if args.out is not None:
+        Path(args.out).mkdir(parents=True, exist_ok=True)  # before minutes of work, not after
     budgeted = args.over.endswith(("<=", ">="))
     game = asked.build() if budgeted else None
 
@@ -83,7 +85,6 @@ def _save(folder: Path, rows: Sequence[dict[str, float]], over: str, objective: 
     writer.writeheader()
     writer.writerows(rows)
     points = [(row["bound"], row[objective]) for row in rows]
-    folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / "frontier.csv", text.getvalue().encode())
     write_file(folder / "frontier.svg", frontier(points, over, objective).encode())
 
