@@ -33,8 +33,8 @@ from csa_games.guard.decide import Guard, responses_from
 from csa_games.guard.golden import LEAST_PROBES, lines
 from csa_games.guard.keys import KEY_VERSION, turns_of
 from csa_games.guard.sampling import TEST_KEY
-from csa_games.guard.store import DEVIATION, NOISE, TRUSTED, Store, pack
-from csa_games.table import LEAST_OWN_REACH, LEAST_SHARE, Table, records
+from csa_games.guard.store import DEVIATION, NOISE, REFINED, TRUSTED, Store, pack
+from csa_games.table import LEAST_OWN_REACH, LEAST_SHARE, MOST_LOSS, Table, records
 
 
 def bundle_files(
@@ -54,6 +54,7 @@ def bundle_files(
         made = parse(canonical(provenance))
     except (TypeError, ValueError) as error:
         raise InputError(f"the provenance is not JSON: {error}") from None
+    refinement = table.solution.refinement
     manifest = {
         "schema": SCHEMA,
         "compat": {"min_reader": READER},
@@ -69,7 +70,12 @@ def bundle_files(
             "epoch": "",
             "test_key": TEST_KEY.decode(),
         },
-        "trust": {"own_reach": LEAST_OWN_REACH, "deviation": LEAST_SHARE},
+        "trust": {
+            "own_reach": LEAST_OWN_REACH,
+            "deviation": LEAST_SHARE,
+            "loss": MOST_LOSS,
+            "epsilon": 0.0 if refinement is None else refinement.epsilon,
+        },
         "solution": _certificate(table),
         "served": {"value": table.served[0].tolist(), "gap": table.served[1].tolist()},
         "provenance": made,
@@ -80,7 +86,7 @@ def bundle_files(
     trust = Counter(table.exact.trust)
     manifest["rows"] = {
         "digest": store.digest(),
-        **{kind: trust[kind] for kind in (TRUSTED, NOISE, DEVIATION)},
+        **{kind: trust[kind] for kind in (TRUSTED, REFINED, NOISE, DEVIATION)},
         "coarse": len(table.coarse.keys),
         "user": len(table.users[0]),
     }

@@ -70,12 +70,14 @@ class Refinement:
     Everybody executes the policy with mistakes, a uniformly random legal action with probability
     `epsilon`, so that play gets everywhere. `loss[i]` is what player i, being at an infoset, could
     gain by intending something else from there on, in payoff units, and nan where chance never
-    leads; `gap[i]` is the same from the start of the game.
+    leads; `gap[i]` is the same from the start of the game. `stake[i]` is how far the best intention
+    at an infoset is above the worst, the best of play following either: what loss compares with.
     """
 
     epsilon: float
     gap: Float[np.ndarray, "2"]
     loss: tuple[Float[np.ndarray, " I_0"], Float[np.ndarray, " I_1"]]
+    stake: tuple[Float[np.ndarray, " I_0"], Float[np.ndarray, " I_1"]]
 
     @property
     def worst(self) -> float:

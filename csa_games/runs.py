@@ -268,9 +268,10 @@ def _losses(refinement: Refinement | None) -> dict[str, np.ndarray]:
     """Return a refinement, a number per infoset, as arrays of `ARRAYS`."""
     if refinement is None:
         return {}
-    first, second = refinement.loss
-    numbers = {"epsilon": refinement.epsilon, "gap": refinement.gap, "0": first, "1": second}
-    return {f"refinement_{name}": np.asarray(part) for name, part in numbers.items()}
+    numbers = {"epsilon": np.asarray(refinement.epsilon), "gap": refinement.gap}
+    for name, parts in (("loss", refinement.loss), ("stake", refinement.stake)):
+        numbers |= {f"{name}_{player}": part for player, part in enumerate(parts)}
+    return {f"refinement_{name}": part for name, part in numbers.items()}
 
 
 def _refinement(path: Path) -> Refinement | None:
@@ -279,11 +280,11 @@ def _refinement(path: Path) -> Refinement | None:
         if "refinement_epsilon" not in file:
             return None
         try:
-            epsilon, gap, first, second = (
+            epsilon, gap, *parts = (
                 np.asarray(file[f"refinement_{name}"], np.float64)
-                for name in ("epsilon", "gap", "0", "1")
+                for name in ("epsilon", "gap", "loss_0", "loss_1", "stake_0", "stake_1")
             )
-            return Refinement(float(epsilon), gap, (first, second))
+            return Refinement(float(epsilon), gap, (parts[0], parts[1]), (parts[2], parts[3]))
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"{path}: the refinement cannot be read: {error}") from None
 

@@ -19,6 +19,12 @@ three times is rare and real. What tells is a share: where the counterfactual re
 early keep some 1e-5). Such a row is marked, but it stands: an attacker can get there, and what
 keeps it from paying is this very row, which the user's gap was measured with. A coarser one, made
 of states that harmless users reach, may give the attacker what they are given; a test has a case.
+
+Rows of both kinds may be *refined*: solved, or at least examined, for hands that tremble, who get
+everywhere (`Solution.refinement`). One that then gives away no more than `MOST_LOSS` of what is at
+stake in its state is as good as its beliefs, and is served. On crisis_guidance 97 % of the rows off
+the path are refined when cfr-refined stops at a NashConv of 0.003, 91 % of those that complete the
+policy of PCFR+ (`solvers.refined.completed`), and 13 % of those that PCFR+ itself left there.
 """
 
 import csv
@@ -36,15 +42,17 @@ from csa_games.dialogue import tables
 from csa_games.errors import InputError
 from csa_games.evaluate import action_values, infoset_reach, intent_reach, value_and_gap
 from csa_games.files import write_file, write_folder
+from csa_games.findings import Refinement
 from csa_games.fold import legal_mask
 from csa_games.game import ASSISTANT, USER, Game, Policy, Solution
 from csa_games.guard.bundle import canonical
 from csa_games.guard.keys import coarse_key, turns_of
-from csa_games.guard.store import COARSE, DEVIATION, NOISE, TRUSTED, assistant_columns
+from csa_games.guard.store import COARSE, DEVIATION, NOISE, REFINED, TRUSTED, assistant_columns
 from csa_games.scenario import Scenario
 
 LEAST_OWN_REACH = 1e-6
 LEAST_SHARE = 1e-4
+MOST_LOSS = 1e-2  # of the difference between the best and the worst response of a state
 ROUNDING = 1e-9  # how far a row of a policy may be off 1
 
 
@@ -56,7 +64,8 @@ class Rows:
     state and each response, both sides playing the policy afterwards; `margin` is how far the best
     of them is above the second best, about 0 where the policy mixes with reason. `reach` is the
     probability of the state under everybody's play, `own_reach` that of the policy's own choices on
-    the way. Coarser rows hold reach-weighted means, the sum of reach, and no own reach. What is
+    the way. `loss` is what a row gives away when hands tremble, nan where nobody has examined that.
+    Coarser rows hold reach-weighted means, the sum of reach, no own reach and no loss. What is
     undefined is nan.
     """
 
@@ -65,6 +74,7 @@ class Rows:
     own_reach: Float[np.ndarray, " N"]
     reach: Float[np.ndarray, " N"]
     margin: Float[np.ndarray, " N"]
+    loss: Float[np.ndarray, " N"]
     probabilities: Float[np.ndarray, "N R"]
     posterior: Float[np.ndarray, "N T"]
     values: Float[np.ndarray, "N R"]
@@ -127,7 +137,7 @@ def tabulate(game: Game, solution: Solution) -> Table:
         np.asarray(solution.policy[USER], np.float64),
         np.asarray(solution.policy[ASSISTANT], np.float64),
     )
-    exact, where = _exact(game, scenario, policy)
+    exact, where = _exact(game, scenario, policy, solution.refinement)
     members = [
         _groups(exact, [coarse_key(turns_of(key), features) for key in exact.keys])
         for features in scenario.fallback.rungs
@@ -160,7 +170,9 @@ def _check(game: Game, policy: Policy) -> None:
             )
 
 
-def _exact(game: Game, scenario: Scenario, policy: Policy) -> tuple[Rows, Int[np.ndarray, " N"]]:
+def _exact(
+    game: Game, scenario: Scenario, policy: Policy, refinement: Refinement | None
+) -> tuple[Rows, Int[np.ndarray, " N"]]:
     """Return the rows of the states that an intent can lead to, and which infosets they are."""
     every = tuple(game.names.infosets[ASSISTANT])
     attainable = _attainable(scenario, every)
@@ -170,15 +182,19 @@ def _exact(game: Game, scenario: Scenario, policy: Policy) -> tuple[Rows, Int[np
     joint = intent_reach(game, policy)[where]
     values = action_values(game, ASSISTANT, policy)[where]
     share = others / attainable[where]
-    trust = np.where(
-        own < LEAST_OWN_REACH, NOISE, np.where(share < LEAST_SHARE, DEVIATION, TRUSTED)
-    )
+    off = np.where(own < LEAST_OWN_REACH, NOISE, np.where(share < LEAST_SHARE, DEVIATION, TRUSTED))
+    loss, good = np.full(len(where), np.nan), np.zeros(len(where), bool)
+    if refinement is not None:
+        loss = refinement.loss[ASSISTANT][where]
+        good = loss <= MOST_LOSS * refinement.stake[ASSISTANT][where]
+    trust = np.where((off != TRUSTED) & good, REFINED, off)
     rows = Rows(
         keys=keys,
         trust=tuple(trust.tolist()),
         own_reach=own,
         reach=own * others,
         margin=_margin(values),
+        loss=loss,
         probabilities=np.asarray(policy[ASSISTANT])[where],
         posterior=_divided(joint, others),
         values=values,
@@ -245,6 +261,7 @@ def _groups(exact: Rows, coarse: list[str]) -> Grouped:
         own_reach=np.full(len(kept), np.nan),
         reach=total[kept],
         margin=_margin(values),
+        loss=np.full(len(kept), np.nan),
         probabilities=mean(exact.probabilities),
         posterior=mean(exact.posterior),
         values=values,
@@ -262,7 +279,7 @@ def _joined(rungs: list[Rows], like: Rows) -> Rows:
     return Rows(
         keys=keys,
         trust=(COARSE,) * len(keys),
-        **{name: stack(name) for name in ("own_reach", "reach", "margin")},
+        **{name: stack(name) for name in ("own_reach", "reach", "margin", "loss")},
         **{name: stack(name) for name in ("probabilities", "posterior", "values")},
     )
 
@@ -293,7 +310,10 @@ def _users(
 def records(rows: Rows) -> Iterator[tuple[Any, ...]]:
     """Yield each row as the cells of `csa_games.guard.store`: plain, and None where undefined."""
     numbers = np.column_stack(
-        [rows.own_reach, rows.reach, rows.margin, rows.probabilities, rows.posterior, rows.values]
+        [
+            *(rows.own_reach, rows.reach, rows.margin, rows.loss),
+            *(rows.probabilities, rows.posterior, rows.values),
+        ]
     )
     for key, trust, cells in zip(rows.keys, rows.trust, numbers.tolist(), strict=True):
         yield key, trust, *(None if math.isnan(cell) else cell for cell in cells)

@@ -37,7 +37,7 @@ from scipy import sparse
 from csa_games.arrays import Array
 from csa_games.errors import InputError
 from csa_games.evaluate import infoset_reach, own_reach
-from csa_games.findings import Refinement
+from csa_games.findings import FINDINGS, Refinement
 from csa_games.fold import (
     backup,
     gradient,
@@ -82,8 +82,10 @@ def examine(game: Game, policy: Policy, epsilon: float) -> Refinement:
     _check_epsilon(epsilon)
     first, second = (np.asarray(rows, np.float64) for rows in policy)
     played = trembled(game, (first, second), epsilon)
-    gap, loss = zip(*(_given_away(game, player, played, epsilon) for player in (0, 1)), strict=True)
-    return Refinement(epsilon, np.array(gap), (loss[0], loss[1]))
+    (gap_0, loss_0, stake_0), (gap_1, loss_1, stake_1) = (
+        _given_away(game, player, played, epsilon) for player in (0, 1)
+    )
+    return Refinement(epsilon, np.array([gap_0, gap_1]), (loss_0, loss_1), (stake_0, stake_1))
 
 
 def by_lp(game: Game, *, epsilon: float = 1e-2) -> Solution:
@@ -198,8 +200,15 @@ def completed(game: Game, solution: Solution, refinement: Solution) -> Solution:
     times payoffs. Everything is certified again, and examined with the epsilon of the refined
     solution; a row that was kept may give away as much as before.
 
-    Raises `InputError` when `refinement` is not a refined solution.
+    Raises `InputError` when `refinement` is not a refined solution, and for solutions of methods
+    that promise more than value and gap: their promises hold for the very policy they were made of.
     """
+    promised = [name for name in FINDINGS if name != "refinement" and getattr(solution, name)]
+    if promised:
+        raise InputError(
+            f"the solution by {solution.method} promises more than a gap ({', '.join(promised)}), "
+            "and off the path it may hold what that rests on, expected one of equilibrium play"
+        )
     if refinement.refinement is None:
         raise InputError(
             f"the solution by {refinement.method} is not a refined one, expected that of "
@@ -244,10 +253,11 @@ def _judged(
 
 def _given_away(
     game: Game, player: int, played: Policy, epsilon: float
-) -> tuple[float, Float[np.ndarray, " I"]]:
+) -> tuple[float, Float[np.ndarray, " I"], Float[np.ndarray, " I"]]:
     """Return what `player` gives away from the start, and at each infoset given that it is there.
 
-    `played` is what both execute; the player compares it with the best that it could intend.
+    `played` is what both execute; the player compares it with the best that it could intend. The
+    last are what is at stake at each infoset: the best intention less the worst.
     """
     treeplex, other = game.form.treeplex[player], game.form.treeplex[1 - player]
     own = rows_of(treeplex, played[player])
@@ -255,10 +265,13 @@ def _given_away(
     legal = legal_rows(treeplex)
     most: dict[int, Array] = {}
     mean: dict[int, Array] = {}
+    spread: dict[int, Array] = {}
 
     def best(q: Array, k: int) -> Array:
         mistake = np.where(legal[k], q, 0).sum(axis=-2) / legal[k].sum(axis=-2)
         right = np.where(legal[k], q, -np.inf).max(axis=-2)
+        wrong = np.where(legal[k], q, np.inf).min(axis=-2)
+        spread[k] = (1 - epsilon) * (right - wrong)
         most[k] = (1 - epsilon) * right + epsilon * mistake
         return most[k]
 
@@ -267,11 +280,16 @@ def _given_away(
         return mean[k]
 
     best_value, actual_value = (backup(treeplex, payoff, rule)[1] for rule in (best, actual))
-    lost = table_of(treeplex, tuple((most[k] - mean[k])[:, None] for k in range(len(legal))))[:, :1]
-    others = infoset_reach(game, player, played)[1][:, None]
-    given = np.divide(lost, others, out=np.full_like(lost, np.nan), where=others > 0)
-    # No infosets have no columns.
-    return float(best_value - actual_value), given.reshape(treeplex.infosets)
+    levels = range(len(legal))
+    others = infoset_reach(game, player, played)[1]
+
+    def given(numbers: list[Array]) -> Float[np.ndarray, " I"]:
+        column = table_of(treeplex, tuple(number[:, None] for number in numbers))[:, :1]
+        flat = np.reshape(column, treeplex.infosets)  # no infosets have no columns
+        return np.divide(flat, others, out=np.full_like(flat, np.nan), where=others > 0)
+
+    lost = given([most[k] - mean[k] for k in levels])
+    return float(best_value - actual_value), lost, given([spread[k] for k in levels])
 
 
 def _optimal(game: Game, epsilon: float) -> tuple[Policy, int]:

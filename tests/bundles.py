@@ -49,6 +49,13 @@ def table(name: str) -> Table:
     return tabulate(*solved(name))
 
 
+@cache
+def refined() -> tuple[Game, Solution]:
+    """Return crisis_guidance of two turns with a solution among trembling hands."""
+    game = dialogue_game(builtin("crisis_guidance", 2))
+    return game, solvers.solve(game, "cfr-refined", target=1e-3)
+
+
 def certified(game: Game, policy: Policy) -> Solution:
     return certify(game, policy, method="given", steps=0, seconds=0.0, status="max_steps")
 

@@ -223,3 +223,27 @@ def test_a_frontier_over_a_number_of_the_scenario(capsys):
 def test_wrong_frontiers_end_with_a_sentence(capsys, words, said):
     assert main(["frontier", *words]) == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_refining_leaves_the_certificate_and_most_rows_off_the_path_are_refined(tmp_path, capsys):
+    solve = ("solve", str(SCENARIO), "--set", "turns=2", "--target", "1e-3")
+    plain = printed(capsys, *solve, "--out", str(tmp_path / "plain"))[1]
+    code, found = printed(capsys, *solve, "--refine", "--out", str(tmp_path / "run"))
+    assert code == 0
+    assert math.isclose(found["nash_conv"], plain["nash_conv"], abs_tol=1e-5)
+    assert found["refinement"]["epsilon"] == 0.01
+    trust = []
+    for run in ("plain", "run"):
+        rows = tmp_path / f"{run}.csv"
+        main(["export", str(tmp_path / run), str(rows), "--to", "csv"])
+        trust.append([line.split(",")[1] for line in rows.read_text().splitlines()])
+    assert "refined" not in trust[0]
+    assert trust[0].count("noise") > 4 * trust[1].count("noise") > 0
+    assert trust[1].count("refined") > 3 * trust[1].count("noise")
+
+
+def test_policies_that_promise_more_are_not_refined(tmp_path, capsys):
+    words = ["solve", str(SCENARIO), "--method", "robust", "--refine", "--out", str(tmp_path / "r")]
+    assert main(words) == 2
+    assert "--refine: robust promises more than a gap" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()

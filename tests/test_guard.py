@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import files_of, sealed, solved, sql, table, veiled, write
+from bundles import files_of, refined, sealed, solved, sql, table, veiled, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
@@ -91,6 +91,20 @@ def test_pure_mixed_and_off_path_rows_have_their_reasons(tmp_path):
     assert (off.rung, off.key_used, off.trust) == (0, "veiled:clear", "deviation")
     assert (off.posterior, off.values, off.margin) == (None, None, None)
     assert "Only a user who departs from the solution gets here" in off.explanation
+
+
+def test_refined_rows_are_served_and_say_so(tmp_path):
+    rows = tabulate(*refined())
+    rows.save(tmp_path / "b")
+    guard = Guard.load(tmp_path / "b", SECRET)
+    key = next(k for k, t in zip(rows.exact.keys, rows.exact.trust, strict=True) if t == "refined")
+    decision = guard.decide(turns_of(key), "c1")
+    assert (decision.rung, decision.key_used, decision.trust) == (0, key, "refined")
+    assert "the row is refined, made for the case that hands tremble" in decision.explanation
+    count = rows.exact.trust.count("refined")
+    assert (
+        f"- {count} refined: play of the solution does not" in (tmp_path / "b/CARD.md").read_text()
+    )
 
 
 # The ladder.

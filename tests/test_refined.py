@@ -282,6 +282,16 @@ def test_only_refined_solutions_complete_others():
         refined.completed(game(KUHN), plain, plain)
 
 
+def test_a_commitment_is_not_completed():
+    ours = bagwell()
+    commitment = solvers.solve(ours, "commitment-milp")
+    better = refined.by_regret(ours, epsilon=0.05, target=0.0, max_steps=50)
+    with pytest.raises(
+        InputError, match=r"commitment-milp promises more than a gap \(commitment\)"
+    ):
+        refined.completed(ours, commitment, better)
+
+
 def test_general_sum_games_are_only_measured():
     ours = bagwell()
     solution = refined.by_regret(ours, epsilon=0.05, target=0.0, max_steps=200)

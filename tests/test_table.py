@@ -2,11 +2,13 @@
 
 import csv
 import json
+from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from bundles import certified, near, row_of, solved, table, veiled
+from bundles import certified, near, refined, row_of, solved, table, veiled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_scenarios import random_policy, random_scenario
@@ -24,9 +26,11 @@ from csa_games.table import (
     EXPORTERS,
     LEAST_OWN_REACH,
     LEAST_SHARE,
+    MOST_LOSS,
     _attainable,
     tabulate,
 )
+from solvers.refined import examine
 
 BUILTIN = sorted(builtin_scenarios())
 
@@ -92,6 +96,48 @@ def test_rows_that_only_a_deviating_user_reaches_are_marked():
     assert exact.reach[off] == 0
     assert np.isnan(exact.posterior[off]).all()
     assert np.isnan(exact.values[off]).all()
+
+
+def test_off_the_path_rows_made_for_trembling_hands_are_refined_and_others_are_not():
+    _, solution = refined()
+    rows = tabulate(*refined())
+    exact, found = rows.exact, solution.refinement
+    assert np.array_equal(exact.loss, found.loss[ASSISTANT])
+    off = exact.own_reach < LEAST_OWN_REACH
+    good = exact.loss <= MOST_LOSS * found.stake[ASSISTANT]
+    expected = np.where(off, np.where(good, "refined", "noise"), "trusted")
+    assert exact.trust == tuple(expected)
+    assert 0 < (off & ~good).sum() < (off & good).sum()
+    # The guard plays refined rows as they are.
+    assert np.isnan(rows.coarse.loss).all()
+    assert near(rows.served[0], solution.value, 1e-5)
+
+
+def test_a_row_is_not_refined_because_somebody_looked():
+    # The same policy, examined: what PCFR+ left off the path gives away more than is at stake.
+    game, solution = solved("crisis_guidance")
+    assert np.isnan(table("crisis_guidance").exact.loss).all()
+    assert "refined" not in table("crisis_guidance").exact.trust
+    looked = replace(solution, refinement=examine(game, solution.policy, 0.01))
+    trust = Counter(tabulate(game, looked).exact.trust)
+    assert trust["refined"] < trust["noise"] / 4
+
+
+def test_a_row_that_only_deviating_users_reach_may_be_refined():
+    # Only malicious users are veiled, and to them a refusal that is explained, at no risk and with
+    # a satisfaction of .265, is best. A plain program refuses flatly: it deters as well.
+    game, plain = veiled()
+    columns = [response.name for response in game.scenario.responses]
+    for solution, trust, response in (
+        (plain, "deviation", "refuse"),
+        (solvers.solve(game, "lp-refined"), "refined", "explain"),
+    ):
+        looked = replace(solution, refinement=examine(game, solution.policy, 0.01))
+        exact = tabulate(game, looked).exact
+        row = row_of(exact, "veiled:flag")
+        assert exact.trust[row] == trust
+        assert exact.probabilities[row, columns.index(response)] == 1
+        assert near(exact.loss[row], {"refuse": 0.99 * 0.265, "explain": 0}[response])
 
 
 def test_on_the_ladder_a_row_that_only_deviating_users_reach_would_feed_attackers():
@@ -212,7 +258,10 @@ def test_every_export_format_writes_something(name, format_, tmp_path):
 def cells(rows):
     """Every number of the rows, by key, nan as None."""
     numbers = np.column_stack(
-        [rows.own_reach, rows.reach, rows.margin, rows.probabilities, rows.posterior, rows.values]
+        [
+            *(rows.own_reach, rows.reach, rows.margin, rows.loss),
+            *(rows.probabilities, rows.posterior, rows.values),
+        ]
     )
     plain = [[None if np.isnan(x) else float(x) for x in row] for row in numbers]
     return {
@@ -220,7 +269,7 @@ def cells(rows):
     }
 
 
-@pytest.mark.parametrize("make", [lambda: table("crisis_guidance"), lambda: tabulate(*veiled())])
+@pytest.mark.parametrize("make", [lambda: tabulate(*refined()), lambda: tabulate(*veiled())])
 def test_csv_and_jsonl_read_back_bit_for_bit(make, tmp_path):
     rows = make()
     expected = cells(rows.exact) | cells(rows.coarse)

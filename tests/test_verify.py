@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from bundles import (
     edited_json,
     files_of,
     near,
+    refined,
     sealed,
     solved,
     sql,
@@ -27,11 +29,12 @@ import solvers
 from csa_games.dialogue import dialogue_game
 from csa_games.errors import InputError
 from csa_games.game import ASSISTANT
-from csa_games.guard import BundleError, Guard, verify
+from csa_games.guard import BundleError, Guard, certificate, verify
 from csa_games.guard.bundle import CARD, FILES, GOLDEN, MANIFEST, RESPONSES, ROWS, SCENARIO
 from csa_games.guard.certificate import certify, dialogue_from
 from csa_games.override import override
 from csa_games.table import tabulate
+from solvers.refined import examine
 
 NAMES = ["csa_oneshot", "crisis_guidance"]
 
@@ -88,6 +91,55 @@ def test_bundles_of_any_scenario_and_policy_pass(tmp_path_factory, seed):
     assert verify(folder).faults == ()
 
 
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.01, 0.3]))
+def test_what_rows_give_away_by_trembling_hands_agrees_with_the_solvers(
+    tmp_path_factory, seed, epsilon
+):
+    game = dialogue_game(random_scenario(seed))
+    solution = certified(game, random_policy(game, seed))
+    looked = replace(solution, refinement=examine(game, solution.policy, epsilon))
+    rows = tabulate(game, looked)
+    found = {
+        key: numbers
+        for key, *numbers in certificate.examine(
+            dialogue_from(json.loads(game.scenario.model_dump_json())),
+            dict(zip(rows.exact.keys, rows.exact.probabilities.tolist(), strict=True)),
+            dict(zip(rows.users[0], rows.users[1].tolist(), strict=True)),
+            epsilon,
+        )
+    }
+    where = [game.names.infosets[ASSISTANT].index(key) for key in rows.exact.keys]
+    loss, stake = looked.refinement.loss[ASSISTANT], looked.refinement.stake[ASSISTANT]
+    expected = np.column_stack([loss, stake])[where]
+    scale = max(1.0, float(np.abs(game.form.leaves.payoff).max()))
+    assert near([found[key] for key in rows.exact.keys], expected, 1e-10 * scale)
+    folder = tmp_path_factory.mktemp("b")
+    rows.save(folder)
+    assert verify(folder).faults == ()
+
+
+def test_a_refined_bundle_passes_and_its_marks_are_recomputed(tmp_path):
+    tabulate(*refined()).save(tmp_path / "b")
+    assert verify(tmp_path / "b").faults == ()
+    files = files_of(tmp_path / "b")
+    noise = "(SELECT min(key) FROM assistant WHERE trust = 'noise')"
+    claimed = sealed(
+        sql(files, f"UPDATE assistant SET trust = 'refined' WHERE key = {noise}"),
+        lambda m: m["rows"].update(refined=m["rows"]["refined"] + 1, noise=m["rows"]["noise"] - 1),
+    )
+    (fault, *_) = verify(write(tmp_path / "claimed", claimed)).faults
+    assert "is marked 'refined', expected 'noise'" in fault
+    smaller = sealed(sql(files, f"UPDATE assistant SET loss = 0.0 WHERE key = {noise}"))
+    (fault, *_) = verify(write(tmp_path / "smaller", smaller)).faults
+    assert "loss: found [0.0], expected [" in fault
+    steadier = sealed(files, lambda m: m["trust"].update(epsilon="1e-05"))
+    assert any("loss: found" in fault for fault in verify(write(tmp_path / "s", steadier)).faults)
+    shaky = files | {MANIFEST: files[MANIFEST].replace(b'"epsilon":"0.01"', b'"epsilon":"1.5"')}
+    (fault, *_) = verify(write(tmp_path / "shaky", shaky)).faults
+    assert fault == "manifest.json: trust.epsilon: found '1.5', expected a number from 0 to below 1"
+
+
 def test_a_bundle_whose_states_are_only_reached_by_deviating_users_passes(tmp_path):
     tabulate(*veiled()).save(tmp_path / "b")
     assert verify(tmp_path / "b").faults == ()
@@ -134,7 +186,8 @@ def test_damage_to_any_file_is_found_and_refused(files, tmp_path, name, damage):
     folder = write(tmp_path / "b", DAMAGE[damage](files, name))
     report = verify(folder)
     assert report.faults
-    assert any(fault.startswith(name) for fault in report.faults)
+    # A manifest with another hash in it is told from the file of that hash.
+    assert name == MANIFEST or any(fault.startswith(name) for fault in report.faults)
     with pytest.raises(BundleError):
         Guard.load(folder)
 
@@ -390,6 +443,12 @@ FORGERIES = {
             sql(files, "UPDATE assistant SET margin = 9 WHERE key = '~signal=flag'")
         ),
         "policy.sqlite: the coarser row ~signal=flag: margin: found 9.0",
+    ),
+    "a coarser row's loss": (
+        lambda files: sealed(
+            sql(files, "UPDATE assistant SET loss = 0.0 WHERE key = '~signal=flag'")
+        ),
+        "policy.sqlite: the coarser row ~signal=flag: loss: found 0.0, expected none",
     ),
     "a coarser row's reach": (
         lambda files: sealed(

@@ -32,7 +32,8 @@ def numbers(solution: "Solution") -> dict[str, Any]:
     for name, derived in DERIVED.items():
         if (finding := getattr(solution, name)) is not None:
             found[name] = asdict(finding) | {key: getattr(finding, key) for key in derived}
-            found[name].pop("loss", None)  # one for each infoset: they are in the run
+            for each in ("loss", "stake"):  # one for each infoset: they are in the run
+                found[name].pop(each, None)
     return found
 
 

@@ -12,7 +12,9 @@ from csa_games.cli.command import DONE, MISSED_TARGET, Command, Outcome
 from csa_games.cli.findings import numbers, promise, rows
 from csa_games.cli.method import add_method, options, solved
 from csa_games.cli.output import clean, facts
+from csa_games.cli.progress import waiting
 from csa_games.cli.source import add_force, add_game, is_file, source
+from csa_games.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,8 +40,12 @@ def solve_game(args: argparse.Namespace) -> Outcome:
     run = args.out or _free(f"runs/{_label(asked.name)}-{args.method}")
     place = check_place(run)
     game = asked.build()
+    if args.refine:
+        _check_refinable(game, args.method)
     solution = solved(game, args, args.checkpoint)
-    used = options(args) | {"set": args.set}
+    if args.refine:
+        solution = _refined(game, solution)
+    used = options(args) | {"set": args.set, "refine": args.refine}
     save_run(place, game, solution, source=asked.name, options=used, tree=asked.tree)
     data = described(game, solution) | {"game": asked.name, "run": run, "why": args.why}
     code = DONE if solution.status in ("target", "exact", "stationary") else MISSED_TARGET
@@ -57,6 +63,30 @@ def solve_game(args: argparse.Namespace) -> Outcome:
             )
 
     return Outcome(data, show, code)
+
+
+def _check_refinable(game: "Game", method: str) -> None:
+    """Raise `InputError` for methods whose policies `_refined` would refuse, before the work."""
+    import solvers
+
+    chosen = solvers.choose(game).method if method == "auto" else method
+    equilibrium = (*solvers.VARIANTS, "lp", "lcp", "lp-refined", "cfr-refined")
+    if chosen not in equilibrium:
+        raise InputError(
+            f"--refine: {chosen} promises more than a gap, and off the path its policy may hold "
+            f"what that rests on; expected one of {', '.join(equilibrium)}"
+        )
+
+
+def _refined(game: "Game", solution: "Solution") -> "Solution":
+    """Return `solution` with rows for trembling hands where its own play never leads."""
+    import solvers
+    from solvers.refined import completed
+
+    if solution.refinement is not None:
+        return solution
+    with waiting(f"refining {game.name} off the path"):
+        return completed(game, solution, solvers.solve(game, "cfr-refined"))
 
 
 def described(game: "Game", solution: "Solution") -> dict[str, Any]:
@@ -105,6 +135,12 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add_force(parser)
     add_method(parser)
     parser.add_argument(
+        "--refine",
+        action="store_true",
+        help="also play well where the policy itself never leads: take those rows from a solution "
+        "among trembling hands; value and gap stay what they are",
+    )
+    parser.add_argument(
         "--checkpoint",
         metavar="DIR",
         help="keep the run in DIR while it works: whatever stops it, the same command goes on from "
@@ -123,6 +159,7 @@ SOLVE = Command(
     (
         "csa solve crisis_guidance",
         "csa solve crisis_guidance --set weights.beta=3 --target 1e-3 --out runs/beta-3",
+        "csa solve crisis_guidance --refine",
         "csa solve openspiel:leduc_poker --method dcfr --seconds 60",
         "csa solve my_scenario.toml --target 1e-4 --checkpoint checkpoints/mine",
         "csa solve my_game.efg --method lp --json",

@@ -243,7 +243,7 @@ SHAPE: dict[str, Any] = {
     "completeness": "fallback",
     "fallback": {"rungs": [[str]], "response": str},
     "sampling": {"mode": DRAW, "scope": "conversation", "epoch": str, "test_key": str},
-    "trust": {"own_reach": _Real, "deviation": _Real},
+    "trust": {"own_reach": _Real, "deviation": _Real, "loss": _Real, "epsilon": _Real},
     "solution": {
         "method": str,
         "class": str,
@@ -258,6 +258,7 @@ SHAPE: dict[str, Any] = {
     "rows": {
         "digest": str,
         "trusted": int,
+        "refined": int,
         "noise": int,
         "deviation": int,
         "coarse": int,
@@ -311,6 +312,9 @@ def _contradictions(manifest: dict[str, Any]) -> Iterator[str]:
         for what in ("value", "gap"):
             if len(manifest[field][what]) != 2:
                 yield f"{field}.{what}: found {manifest[field][what]}, expected two numbers"
+    epsilon = manifest["trust"]["epsilon"]
+    if not 0 <= float(epsilon) < 1:
+        yield f"trust.epsilon: found {epsilon!r}, expected a number from 0 to below 1"
     fallback = manifest["fallback"]
     if fallback["response"] not in manifest["actions"]:
         yield (

@@ -9,7 +9,7 @@ from typing import Any
 from csa_games.guard.bundle import terms_of
 from csa_games.guard.explain import shares_in_words
 from csa_games.guard.keys import Turn, state_key
-from csa_games.guard.store import COARSE, DEVIATION, NOISE, TRUSTED, Store
+from csa_games.guard.store import COARSE, DEVIATION, NOISE, REFINED, TRUSTED, Store
 
 EVIDENCE = ("measured", "derived", "assumption")
 
@@ -24,7 +24,7 @@ def card(manifest: Mapping[str, Any], scenario: Mapping[str, Any], store: Store)
         "class": solution["class"],
         "method": solution["method"],
         "nash_conv": float(solution["nash_conv"]),
-        "rows": rows[TRUSTED] + rows[NOISE] + rows[DEVIATION],
+        "rows": sum(rows[kind] for kind in (TRUSTED, REFINED, NOISE, DEVIATION)),
         "digest": rows["digest"],
     }
     return "\n".join(
@@ -62,9 +62,10 @@ def card(manifest: Mapping[str, Any], scenario: Mapping[str, Any], store: Store)
             "## Rows",
             "",
             f"- {rows[TRUSTED]} trusted.",
+            *_refined(manifest),
             f"- {rows[NOISE]} noise: the policy's own play leads there with a probability below "
-            f"{manifest['trust']['own_reach']}. The guard takes the ladder instead: "
-            f"{_ladder(manifest)}.",
+            f"{manifest['trust']['own_reach']}, and they are not refined. The guard takes the "
+            f"ladder instead: {_ladder(manifest)}.",
             f"- {rows[DEVIATION]} that only a deviating user reaches: less than "
             f"{manifest['trust']['deviation']} of what users could bring about there comes by the "
             "policy of the solution. They stand, because the gap was measured with them.",
@@ -108,6 +109,18 @@ def _guarantee(manifest: Mapping[str, Any]) -> Iterator[str]:
             "its part of the solution, the assistant could gain no more than its gap by another "
             "policy; if the assistant does, a user could gain no more than the user's. What a "
             "user who plays differently does to the assistant is not bounded here."
+        )
+
+
+def _refined(manifest: Mapping[str, Any]) -> Iterator[str]:
+    trust = manifest["trust"]
+    if float(trust["epsilon"]) == 0:
+        yield "- 0 refined: the policy was not solved, nor examined, for play by trembling hands."
+    else:
+        yield (
+            f"- {manifest['rows'][REFINED]} refined: play of the solution does not lead there, but "
+            f"should it by hands that tremble with a probability of {trust['epsilon']}, the row "
+            f"gives away at most {trust['loss']} of what is at stake. The guard serves them."
         )
 
 

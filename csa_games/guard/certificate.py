@@ -52,7 +52,8 @@ class Visit(NamedTuple):
 
     `weight` [i] is its counterfactual reach together with each intent; `attainable` [i] the same if
     strategic intents always chose the asks that lead here; `values` [r] the expected payoff of the
-    conversation given each response, times the counterfactual reach.
+    conversation given each response, times the counterfactual reach, and `best` [r] the same if the
+    assistant plays its best from then on.
     """
 
     key: str
@@ -60,6 +61,7 @@ class Visit(NamedTuple):
     weight: Numbers
     attainable: Numbers
     values: Numbers
+    best: Numbers
 
 
 class Certificate(NamedTuple):
@@ -259,6 +261,52 @@ def certify(
     return Certificate(value=value, gap=(gained, best - value[1]))
 
 
+def examine(
+    dialogue: Dialogue,
+    assistant: Mapping[str, Numbers],
+    user: Mapping[str, Numbers],
+    epsilon: float,
+) -> Iterator[tuple[str, float, float]]:
+    """Yield what each state's row gives away when hands tremble, and what is at stake there.
+
+    With probability `epsilon` any legal action is taken instead of what the policies say, each as
+    likely as the others, by users and the assistant everywhere. Yielded are the key of a state, how
+    much the assistant, being there, could gain by intending something else from there on, and how
+    far its best intention is above its worst, each in payoff units; nan for a state that even so
+    nobody gets to.
+    """
+    R = len(dialogue.responses)
+    states = user_states(dialogue)
+    trembling = {
+        key: [(1 - epsilon) * p + epsilon / R for p in row] for key, row in assistant.items()
+    }
+    trembling_user = {
+        key: [
+            (1 - epsilon) * p + (epsilon / len(states[key]) if b in states[key] else 0.0)
+            for b, p in enumerate(row)
+        ]
+        for key, row in user.items()
+    }
+    visits: list[Visit] = []
+    _assistant_walk(dialogue, trembling, trembling_user, visits.append, epsilon)
+    for visit in visits:
+        others = sum(visit.weight)
+        if others <= 0:
+            yield visit.key, math.nan, math.nan
+            continue
+        most = _best(visit.best, epsilon)
+        mean = sum(p * value for p, value in pairs(trembling[visit.key], visit.values))
+        stake = (1 - epsilon) * (max(visit.best) - min(visit.best))
+        yield visit.key, (most - mean) / others, stake / others
+
+
+def _best(values: Numbers, epsilon: float) -> float:
+    """Return what the best intention is worth to a hand that trembles."""
+    if epsilon == 0:
+        return max(values)
+    return (1 - epsilon) * max(values) + epsilon * sum(values) / len(values)
+
+
 def user_states(dialogue: Dialogue) -> dict[str, list[int]]:
     """Return the key of every information set of the strategic intents, with the legal asks."""
     d = dialogue
@@ -290,8 +338,12 @@ def _assistant_walk(
     assistant: Mapping[str, Numbers],
     user: Mapping[str, Numbers],
     visit: Callable[[Visit], object],
+    epsilon: float = 0.0,
 ) -> tuple[tuple[float, float], float]:
-    """Return both values, and that of the assistant's best response to the user's policy."""
+    """Return both values, and that of the assistant's best response to the user's policy.
+
+    `epsilon` is with what probability the assistant's hand trembles when it plays its best.
+    """
     d = dialogue
     T, B, Y, R = len(d.intents), len(d.asks), len(d.signals), len(d.responses)
 
@@ -362,8 +414,17 @@ def _assistant_walk(
                     means.append(mean)
                     bests.append(most)
                 to_assistant += sum(row[r] * means[r] for r in range(R))
-                best += max(bests)
-                visit(Visit(key, own, heard, heard_at_most, [before + mean for mean in means]))
+                best += _best(bests, epsilon)
+                visit(
+                    Visit(
+                        key,
+                        own,
+                        heard,
+                        heard_at_most,
+                        values=[before + mean for mean in means],
+                        best=[before + most for most in bests],
+                    )
+                )
         return to_user, to_assistant, best
 
     to_user, to_assistant, best = turn((), -1, d.prior, d.prior, [0.0] * T, 1.0)

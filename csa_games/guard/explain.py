@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from csa_games.guard.bundle import Terms, pairs
 from csa_games.guard.keys import Turn
-from csa_games.guard.store import DEVIATION, Row
+from csa_games.guard.store import DEVIATION, REFINED, Row
 
 
 def state_in_words(turns: Sequence[Turn]) -> str:
@@ -31,6 +31,11 @@ def row_in_words(terms: Terms, row: Row, rung: int) -> str:
         words += (
             " Only a user who departs from the solution gets here; the row stands, because the "
             "gap of the certificate was measured with it."
+        )
+    if row.trust == REFINED:
+        words += (
+            " Play of the solution does not lead here; the row is refined, made for the case that "
+            f"hands tremble, and gives away {row.loss:.2g} if they do."
         )
     return words
 

@@ -82,7 +82,7 @@ def find(terms: Terms, store: Store, turns: Sequence[Turn]) -> Found:
         elif row.trust == NOISE:
             why = (
                 "The row of this state is noise: the policy's own play leads here with probability "
-                f"{row.own_reach:.1e}."
+                f"{row.own_reach:.1e}, and the row is not refined."
             )
         else:
             return Found(row, 0, key, "")
@@ -107,6 +107,7 @@ def constant(terms: Terms) -> Row:
         own_reach=None,
         reach=0.0,
         margin=None,
+        loss=None,
         probabilities=tuple(float(name == terms.default) for name in terms.responses),
         posterior=None,
         values=None,

@@ -23,8 +23,9 @@ from typing import Any, NamedTuple, Union
 
 from csa_games.guard.bundle import ROWS, BundleError, Terms
 
-TRUSTED, NOISE, DEVIATION, COARSE = "trusted", "noise", "deviation", "coarse"
-TRUST = (TRUSTED, NOISE, DEVIATION, COARSE)
+TRUSTED, REFINED, NOISE = "trusted", "refined", "noise"
+DEVIATION, COARSE = "deviation", "coarse"
+TRUST = (TRUSTED, REFINED, NOISE, DEVIATION, COARSE)
 """How far a row can be trusted: csa_games.table says when it is which."""
 
 Cell = Union[str, float, None]  # noqa: UP007 - evaluated when imported, also by Python 3.9
@@ -35,6 +36,7 @@ class Row(NamedTuple):
 
     `probabilities` and `values` are by response, `posterior` by intent. A coarser row stands for
     many states: its numbers are means over them, its `reach` their sum, and it has no `own_reach`.
+    `loss` is what the row gives away when hands tremble, None where nobody examined the policy.
     """
 
     key: str
@@ -42,6 +44,7 @@ class Row(NamedTuple):
     own_reach: float | None
     reach: float
     margin: float | None
+    loss: float | None
     probabilities: tuple[float, ...]
     posterior: tuple[float, ...] | None
     values: tuple[float, ...] | None
@@ -59,7 +62,7 @@ def assistant_columns(responses: Iterable[str], intents: Iterable[str]) -> list[
     """Return the names of the columns of the assistant's table: the cells of a row, in order."""
     responses = list(responses)
     return [
-        *("key", "trust", "own_reach", "reach", "margin"),
+        *("key", "trust", "own_reach", "reach", "margin", "loss"),
         *("probability_" + name for name in responses),
         *("posterior_" + name for name in intents),
         *("value_" + name for name in responses),
@@ -155,14 +158,15 @@ class Store:
 
     def _row(self, cells: tuple[Any, ...]) -> Row:
         R, T = len(self._terms.responses), len(self._terms.intents)
-        key, trust, own_reach, reach, margin = cells[:5]
-        probabilities, posterior, values = cells[5 : 5 + R], cells[5 + R : 5 + R + T], cells[-R:]
+        key, trust, own_reach, reach, margin, loss = cells[:6]
+        probabilities, posterior, values = cells[6 : 6 + R], cells[6 + R : 6 + R + T], cells[-R:]
         return Row(
             key=key,
             trust=trust,
             own_reach=own_reach,
             reach=reach,
             margin=margin,
+            loss=loss,
             probabilities=probabilities,
             posterior=None if posterior[0] is None else posterior,
             values=None if values[0] is None else values,
@@ -186,7 +190,7 @@ def _columns(terms: Terms) -> dict[str, list[str]]:
 def _schema(terms: Terms) -> dict[str, str]:
     """Return the statement that creates each table."""
     assistant, user = _columns(terms).values()
-    missing = ("own_reach", "margin", "posterior_", "value_")
+    missing = ("own_reach", "margin", "loss", "posterior_", "value_")
     cells = [
         f"{name} REAL" if name.startswith(missing) else f"{name} REAL NOT NULL"
         for name in assistant[2:]

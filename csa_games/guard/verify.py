@@ -38,6 +38,7 @@ from csa_games.guard.certificate import (
     Visit,
     certify,
     dialogue_from,
+    examine,
     stakes,
     user_states,
 )
@@ -45,7 +46,17 @@ from csa_games.guard.decide import Guard, responses_from
 from csa_games.guard.golden import LEAST_PROBES, faults
 from csa_games.guard.keys import coarse_key, turns_of
 from csa_games.guard.ladder import find
-from csa_games.guard.store import COARSE, DEVIATION, NOISE, TRUST, TRUSTED, Row, Store, margin_of
+from csa_games.guard.store import (
+    COARSE,
+    DEVIATION,
+    NOISE,
+    REFINED,
+    TRUST,
+    TRUSTED,
+    Row,
+    Store,
+    margin_of,
+)
 
 TOLERANCE = 1e-9  # of the payoff scale, and of probabilities: float64 sums in another order
 TOLD = 5  # rows told about per kind of fault; further ones are counted
@@ -132,7 +143,12 @@ def _verify(files: Mapping[str, bytes], revision: str) -> Report:
         found.append(f"{ROWS}: there is no row for {error}, a state that the scenario can reach")
         return Report(revision, tuple(found))
     by_intent = stakes(dialogue)
-    wrong = _few(_rows(manifest, by_intent, rows, visits))
+    epsilon = float(manifest["trust"]["epsilon"])
+    examined = {
+        key: (loss, stake)
+        for key, loss, stake in (examine(dialogue, policy, users, epsilon) if epsilon else ())
+    }
+    wrong = _few(_rows(manifest, by_intent, rows, visits, examined))
     # Means over rows that are wrong would be wrong as well.
     found += wrong or _few(_coarse(terms, rows))
     scale = sum(p * most for p, most in pairs(dialogue.prior, by_intent))
@@ -178,6 +194,7 @@ def _counts(
     counts = Counter(row.trust for row in rows.values())
     for kind, found in (
         (TRUSTED, counts[TRUSTED]),
+        (REFINED, counts[REFINED]),
         (NOISE, counts[NOISE]),
         (DEVIATION, counts[DEVIATION]),
         (COARSE, counts[COARSE]),
@@ -237,10 +254,12 @@ def _rows(
     by_intent: Sequence[float],
     rows: Mapping[str, Row],
     visits: Sequence[Visit],
+    examined: Mapping[str, tuple[float, float]],
 ) -> Iterator[str]:
     """Check what exact rows say beside their probabilities."""
     least_own = float(manifest["trust"]["own_reach"])
     least_share = float(manifest["trust"]["deviation"])
+    most_loss = float(manifest["trust"]["loss"])
     reached = {visit.key for visit in visits}
     for key, row in rows.items():
         if row.trust != COARSE and key not in reached:
@@ -250,12 +269,14 @@ def _rows(
         posterior = [weight / others for weight in visit.weight] if others > 0 else None
         values = [value / others for value in visit.values] if others > 0 else None
         scale = _scale(by_intent, posterior, values)
+        loss, stake = examined.get(visit.key, (math.nan, math.nan))
         expected: dict[str, tuple[Any, Any, float]] = {
             "own_reach": ([row.own_reach], [visit.own_reach], visit.own_reach),
             "reach": ([row.reach], [visit.own_reach * others], visit.own_reach * others),
             "posterior": (row.posterior, posterior, 1.0),
             "values": (row.values, values, scale),
             "margin": ([row.margin], [margin_of(row.values)], scale),
+            "loss": ([row.loss], [None if math.isnan(loss) else loss], sum(by_intent)),
         }
         for what, (found, right, size) in expected.items():
             if not _all_near(found, right, size):
@@ -265,10 +286,13 @@ def _rows(
             trust = NOISE
         elif others < least_share * most:
             trust = DEVIATION
+        if trust != TRUSTED and loss <= most_loss * stake:
+            trust = REFINED
         # Which side of a threshold rounding falls on is nobody's fault.
         on_edge = _near(visit.own_reach, least_own, least_own) or _near(
             others, least_share * most, least_share * most
         )
+        on_edge = on_edge or _near(loss, most_loss * stake, sum(by_intent))
         if row.trust != trust and not on_edge:
             yield f"{ROWS}: the row {visit.key} is marked {row.trust!r}, expected {trust!r}"
 
@@ -314,6 +338,8 @@ def _coarse(terms: Terms, rows: Mapping[str, Row]) -> Iterator[str]:
         }
         if row.own_reach is not None or not _near(row.reach, total, total):
             yield f"{ROWS}: the coarser row {key}: reach: found {row.reach}, expected {total}"
+        if row.loss is not None:
+            yield f"{ROWS}: the coarser row {key}: loss: found {row.loss}, expected none"
         if not _all_near([row.margin], [margin_of(row.values)], scale):
             yield (
                 f"{ROWS}: the coarser row {key}: margin: found {row.margin}, expected "
