@@ -2,6 +2,7 @@
 # make test   every check: format, lint, types, tests
 # make results   measure again every number that README.md states
 # make peers  install the solvers that csa bench races against, into .venv-peers
+# make ray    install Ray, an extra, and test the sweeps that run on it
 # make bench  race all of them: python -m experiments.speed (one to two hours on two cores)
 # make clean  remove what the other targets made
 
@@ -12,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 # Progress bars and wheels aside, nothing here needs the network once $(INSTALLED) exists.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: install demo test results peers bench clean
+.PHONY: install demo test results ray peers bench clean
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -38,6 +39,10 @@ test: $(INSTALLED)
 results: $(INSTALLED)
 	$(BIN)/python -m experiments.foundation
 	$(BIN)/python -m experiments.readme
+
+ray: $(INSTALLED)
+	@$(PIP) ray
+	$(BIN)/pytest -k ray tests/test_sweeps.py
 
 # Built from the lists of exact versions alone: see experiments/speed/peers.txt.
 peers: $(INSTALLED)

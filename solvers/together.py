@@ -137,11 +137,17 @@ def _check(games: Sequence[Game], methods: Sequence[str]) -> None:
         refuse_quantal(game, "a stack of runs")
     first, *others = games
     for game in others:
-        if _shape(game.form) != _shape(first.form):
+        if not alike((first, game)):
             raise InputError(
                 f"{game.name} and {first.name} differ in more than numbers: games that are solved "
                 "together need the same infosets, actions and leaves"
             )
+
+
+def alike(games: Sequence[Game]) -> bool:
+    """Return whether `games` differ in numbers alone, so that they can be solved together."""
+    shapes = [_shape(game.form) for game in games]
+    return all(shape == shapes[0] for shape in shapes)
 
 
 def _shape(form: SequenceForm) -> Any:

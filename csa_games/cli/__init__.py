@@ -23,11 +23,13 @@ from csa_games.cli.command import (
 )
 from csa_games.cli.compare import COMPARE
 from csa_games.cli.efg import EFG
+from csa_games.cli.experiment import EXPERIMENT
 from csa_games.cli.frontier import FRONTIER
 from csa_games.cli.games import GAMES, SHOW
 from csa_games.cli.guard import GUARD
 from csa_games.cli.output import clean, write_json, write_text
 from csa_games.cli.solve import SOLVE
+from csa_games.cli.sweep import SWEEP
 from csa_games.cli.table import EXPORT, REPORT, VERIFY
 from csa_games.errors import InputError
 
@@ -37,6 +39,8 @@ COMMANDS: Commands = {
     "solve": SOLVE,
     "compare": COMPARE,
     "frontier": FRONTIER,
+    "sweep": SWEEP,
+    "experiment": EXPERIMENT,
     "report": REPORT,
     "export": EXPORT,
     "verify": VERIFY,

@@ -1,8 +1,6 @@
 """`csa frontier`: what a bound, or any number of a scenario, costs and brings, as one curve."""
 
 import argparse
-import csv
-import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,7 +28,7 @@ def trace(args: argparse.Namespace) -> Outcome:
     asked = source(args)
     if asked.scenario is None:
         raise InputError(f"{asked.name} is no scenario, and has no outcomes to set bounds to")
-    values, objective = _values(args.values), args.objective or "payoff"
+    values, objective = values_of(args.values), args.objective or "payoff"
     if args.out is not None:
         Path(args.out).mkdir(parents=True, exist_ok=True)  # before minutes of work, not after
     budgeted = args.over.endswith(("<=", ">="))
@@ -77,19 +75,16 @@ def _row(value: float, solution: "Solution") -> dict[str, float]:
 
 def _save(folder: Path, rows: Sequence[dict[str, float]], over: str, objective: str) -> None:
     """Write the curve as CSV and as a picture, into a folder that may hold other things."""
+    from csa_games.csv_text import csv_text
     from csa_games.files import write_file
     from csa_games.plots import frontier
 
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
     points = [(row["bound"], row[objective]) for row in rows]
-    write_file(folder / "frontier.csv", text.getvalue().encode())
+    write_file(folder / "frontier.csv", csv_text(rows).encode())
     write_file(folder / "frontier.svg", frontier(points, over, objective).encode())
 
 
-def _values(text: str) -> list[float]:
+def values_of(text: str) -> list[float]:
     """Return the numbers of "0,0.01,0.1" or of "START:STOP:COUNT", evenly spaced."""
     fault = InputError(
         f"found the values {text!r}, expected numbers such as 0,0.01,0.1 or START:STOP:COUNT with "

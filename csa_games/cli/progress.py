@@ -133,6 +133,31 @@ def waiting(what: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that shows how many are done of how many, each time it is called."""
+    if not sys.stderr.isatty():
+
+        def tell(done: int, count: int) -> None:
+            sys.stderr.write(f"{what}: {done} of {count}\n")
+            sys.stderr.flush()
+
+        yield tell
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console(sys.stderr), expand=True, transient=True) as bar:
+        task = bar.add_task(_short(what), total=None)
+        yield lambda done, count: bar.update(task, total=count, completed=done)
+
+
 def counted(items: Iterable[T], count: int, what: str) -> Iterator[T]:
     """Yield `items`, of which there are `count`, showing on a terminal how many have come."""
     if not sys.stderr.isatty():
