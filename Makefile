@@ -42,7 +42,7 @@ results: $(INSTALLED)
 
 ray: $(INSTALLED)
 	@$(PIP) ray
-	$(BIN)/pytest -k ray tests/test_sweeps.py
+	$(BIN)/pytest -W ignore::ResourceWarning -k ray tests/test_sweeps.py  # it leaves processes
 
 # Built from the lists of exact versions alone: see experiments/speed/peers.txt.
 peers: $(INSTALLED)

@@ -143,7 +143,7 @@ def test_a_damaged_cell_is_told(tmp_path):
     run(squares(), tmp_path / "s")
     cell = min((tmp_path / "s" / "cells").iterdir())
     cell.write_text("{}")
-    with pytest.raises(InputError, match="found no finished cell .* remove the file"):
+    with pytest.raises(InputError, match=r"found no finished cell .* remove the file"):
         run(squares(), tmp_path / "s")
     cell.write_text('{"rows": [')
     with pytest.raises(InputError, match="cannot be read"):
