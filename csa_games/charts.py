@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from csa_games.csv_text import csv_text
 from csa_games.files import write_file
@@ -45,16 +46,16 @@ class Chart:
     rows: Sequence[Mapping[str, Any]]
 
 
+@drawn_plainly
 def save(folder: Path, name: str, chart: Chart) -> None:
     """Write NAME.svg, NAME.png and NAME.csv into `folder`, which is made if it is not there."""
     folder.mkdir(parents=True, exist_ok=True)
     png = BytesIO()
-    with drawn_plainly:
-        svg = _svg(chart.figure, name, chart.said)
-        plain = {"Software": None}  # nor the version of what drew it: same numbers, same bytes
-        chart.figure.savefig(
-            png, format="png", dpi=PIXELS_PER_INCH, facecolor="white", metadata=plain
-        )
+    svg = _svg(chart.figure, name, chart.said)
+    # Without the version of what drew it: the same numbers give the same bytes.
+    chart.figure.savefig(
+        png, format="png", dpi=PIXELS_PER_INCH, facecolor="white", metadata={"Software": None}
+    )
     write_file(folder / f"{name}.svg", svg.encode())
     write_file(folder / f"{name}.png", png.getvalue())
     write_file(folder / f"{name}.csv", csv_text(chart.rows).encode())
@@ -110,6 +111,9 @@ def curves(
         axes.legend(
             frameon=False, fontsize=TEXT, loc="upper left", bbox_to_anchor=(1.02, 1.02), borderpad=0
         )
+    whole = all(float(x).is_integer() for points in series.values() for x, _ in points)
+    if whole and scale[0] == "linear":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _bare(axes)
     ends = {name: sorted(points) for name, points in series.items() if points}
     said = "; ".join(
@@ -144,7 +148,7 @@ def regions(
     if order is not None:
         names.sort(key=order)
     letter = {name: chr(ord("A") + k % 26) + "'" * (k // 26) for k, name in enumerate(names)}
-    height = max(0.24 * len(rows) + 0.75, 0.2 * len(names) + 0.3, 1.8)
+    height = max(0.24 * len(rows) + 0.75, 0.2 * len(names) + 0.3, 2.2)
     legend = 0.07 * max(map(len, names)) + 0.5
     width = 0.24 * len(columns) + 0.85 + legend
     figure = Figure(figsize=(width, height))
@@ -169,11 +173,10 @@ def regions(
             fontsize=TEXT - 2,
             color=_on(colour),
         )
-    for set_ticks, places, limit in (
-        (axes.set_xticks, columns, axes.set_xlim),
-        (axes.set_yticks, rows, axes.set_ylim),
+    for set_ticks, places, limit, every in (
+        (axes.set_xticks, columns, axes.set_xlim, 3),  # as many as there is room for
+        (axes.set_yticks, rows, axes.set_ylim, 1),
     ):
-        every = max(1, len(places) // 7)
         shown = range(0, len(places), every)
         set_ticks([k + 0.5 for k in shown], [f"{places[k]:.3g}" for k in shown])
         limit(0, len(places))

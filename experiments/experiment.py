@@ -84,6 +84,14 @@ def report(
     return "\n\n".join(paragraphs) + "\n"
 
 
+def real(row: Row, column: str) -> float:
+    """Return the number in a `column` of `row`."""
+    value = row[column]
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{column}: found {value!r}, expected a number")
+    return float(value)
+
+
 def _provenance(
     name: str, quick: bool, executor: str, workers: int, found: Sequence[Finished]
 ) -> dict[str, object]:

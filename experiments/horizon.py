@@ -20,7 +20,7 @@ from csa_games.override import override
 from csa_games.scenario import builtin_scenarios, read_scenario
 from csa_games.sweeps import Cell, Row
 from csa_games.words import number
-from experiments.experiment import Experiment
+from experiments.experiment import Experiment, real
 from solvers.compare import compare
 
 SCENARIOS = ("crisis_guidance",)
@@ -116,10 +116,7 @@ def _values(rows: Sequence[Row], scenario: str) -> Mapping[str, dict[int, float]
     found: dict[str, dict[int, float]] = {}
     for row in rows:
         if row["scenario"] == scenario:
-            turns, value = row["turns"], row["value"]
-            assert isinstance(turns, int)
-            assert isinstance(value, float)
-            found.setdefault(str(row["policy"]), {})[turns] = value
+            found.setdefault(str(row["policy"]), {})[int(real(row, "turns"))] = real(row, "value")
     return found
 
 

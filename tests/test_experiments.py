@@ -1,0 +1,127 @@
+"""Experiments answer their question from their rows, and some answers are known."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+
+from csa_games.cli import main
+from csa_games.scenario import builtin_scenarios, read_scenario
+from experiments import atlas
+from experiments.questions import EXPERIMENTS
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return the folder of a quick run of an experiment, made once."""
+    made = {}
+
+    def of(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp("experiments") / name
+            assert main(["experiment", name, "--quick", "--out", str(made[name])]) == 0
+        return made[name]
+
+    return of
+
+
+def table(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_quick_run_leaves_rows_pictures_their_numbers_and_an_answer(name, folder):
+    run = folder(name)
+    assert len(table(run / "results.csv")) >= 2
+    report = (run / "report.md").read_text(encoding="utf-8")
+    assert EXPERIMENTS[name].question in report
+    pictures = sorted(path.stem for path in (run / "figures").glob("*.svg"))
+    assert pictures == sorted(re.findall(r"\(figures/(.+)\.svg\)", report)) != []
+    for picture in pictures:
+        assert (run / "figures" / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+        assert len(table(run / "figures" / f"{picture}.csv")) >= 2
+    told = json.loads((run / "provenance.json").read_text())
+    assert told["quick"] is True
+    assert told["seed"] == 0
+    assert told["made on"][0]["packages"]["jax"]
+    assert len(told["seconds of each cell"]) == len(list((run / "cells").iterdir()))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_going_on_with_a_finished_experiment_changes_nothing(name, folder):
+    run = folder(name)
+    before = {
+        path: path.read_bytes()
+        for path in sorted(run.rglob("*"))
+        if path.is_file() and path.name != "provenance.json"
+    }
+    assert main(["experiment", name, "--quick", "--out", str(run)]) == 0
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_list_has_every_question(capsys):
+    assert main(["experiment", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {name: one.question for name, one in EXPERIMENTS.items()}
+
+
+def test_an_unknown_experiment_is_refused(capsys):
+    assert main(["experiment", "alchemy"]) == 2
+    assert "there is no experiment 'alchemy'; the experiments are atlas" in capsys.readouterr().err
+
+
+# What is known of the answers.
+
+
+def test_in_one_shot_moderation_the_regimes_are_those_of_bayes(folder):
+    # One ask and no reaction: the best response to a signal is the one with the best posterior
+    # mean, which needs no game. Ties aside, the map has to be that everywhere.
+    scenario = read_scenario(builtin_scenarios()["csa_oneshot"])
+    content = json.loads(scenario.model_dump_json())
+    responses = [part["name"] for part in content["responses"]]
+    severity = {part["name"]: part["severity"]["value"] for part in content["categories"]}
+    intents = [part["name"] for part in content["intents"]]
+    satisfaction, risk = np.zeros((3, 5)), np.zeros((3, 5))
+    for field, filled in (("satisfaction", satisfaction), ("risk", risk)):
+        for part in content["payoff"][field]:
+            for who in part["intents"] or intents:
+                for response, value in part["values"].items():
+                    weight = severity[part["category"]] if field == "risk" else 1.0
+                    filled[intents.index(who), responses.index(response)] = weight * value
+    likely = {}
+    for part in content["channel"]:
+        for who in part["intents"]:
+            likely[who] = part["probabilities"]
+    others = {part["name"]: part["prior"]["value"] for part in content["intents"]}
+    rows = table(folder("atlas") / "results.csv")
+    assert len({row["regime"] for row in rows}) > 2
+    for row in rows:
+        beta, prior = float(row["beta"]), float(row["prior"])
+        rest = (1 - prior) / (1 - others["malicious"])
+        p = np.array([prior if who == "malicious" else others[who] * rest for who in intents])
+        expected = []
+        for signal in ("clear", "flag"):
+            weight = p * [likely[who][signal] for who in intents]
+            best = responses[int((weight @ (satisfaction - beta * risk)).argmax())]
+            expected.append(f"{signal} {best}")
+        assert row["regime"] == ", ".join(expected)
+
+
+def test_a_flip_is_told_between_the_places_where_it_is():
+    rows = [{"beta": 1.0, "prior": p, "regime": r} for p, r in ((0.4, "b"), (0.1, "a"), (0.2, "a"))]
+    ((beta, prior, below, above),) = atlas.flips(rows)
+    assert (beta, below, above) == (1.0, "a", "b")
+    assert 0.2 < prior < 0.4
+
+
+def test_memory_is_never_harmful_and_one_turn_needs_none(folder):
+    rows = table(folder("horizon") / "results.csv")
+    value = {(row["policy"], int(row["turns"])): float(row["value"]) for row in rows}
+    gap = {int(row["turns"]): float(row["gap"]) for row in rows if row["policy"] == "remembers"}
+    for turns, room in gap.items():
+        assert value["remembers", turns] >= value["forgets", turns] - room
+    assert abs(value["remembers", 1] - value["forgets", 1]) <= gap[1]
+    assert value["remembers", 2] - value["forgets", 2] > 0.05
