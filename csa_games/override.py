@@ -1,9 +1,10 @@
 """Scenarios with some of their numbers replaced: for sweeps, what-ifs and checks."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from csa_games.errors import InputError
-from csa_games.scenario import Scenario, scenario_from
+from csa_games.scenario import Behaviour, Scenario, scenario_from
 
 
 def override(scenario: Scenario, changes: dict[str, Any]) -> Scenario:
@@ -71,3 +72,80 @@ def with_prior(scenario: Scenario, intent: str, probability: float) -> Scenario:
     scale = (1 - probability) / others if others else 0.0
     changed = {name: p * scale for name, p in priors.items()} | {intent: probability}
     return override(scenario, {f"intents.{name}.prior": p for name, p in changed.items()})
+
+
+def with_responses(scenario: Scenario, names: Sequence[str]) -> Scenario:
+    """Return `scenario` with no other responses than those named, in its own order.
+
+    What baselines and the fallback play instead of a response that is gone is their refusal. Raises
+    `InputError` for names that it does not have, and when the refusal of the baselines is not kept.
+    """
+    known = [response.name for response in scenario.responses]
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"found the response {unknown[0]!r}, expected some of {', '.join(known)}")
+    refusal = scenario.baselines.refuse
+    if refusal not in names:
+        raise InputError(f"found the responses {', '.join(names)}, expected {refusal} among them")
+
+    def kept(part: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in part.items() if name in names}
+
+    content = scenario.model_dump(mode="json", exclude_none=True)
+    content["responses"] = [part for part in content["responses"] if part["name"] in names]
+    for intent in content["intents"]:
+        if "kernel" in intent:
+            intent["kernel"]["after"] = kept(intent["kernel"].get("after", {}))
+    for component in ("satisfaction", "risk", "cost"):
+        cells = content["payoff"][component]
+        for part in cells:
+            for field in {"values", "low", "high"} & part.keys():
+                part[field] = kept(part[field])
+        content["payoff"][component] = [part for part in cells if part["values"]]
+
+    def instead(name: str) -> str:
+        return name if name in names else refusal
+
+    content["fallback"]["response"] = instead(content["fallback"]["response"])
+    rules = content["baselines"]
+    rules["comply"] = instead(rules["comply"])
+    rules["threshold"] = {signal: instead(name) for signal, name in rules["threshold"].items()}
+    return scenario_from(content, f"{scenario.name} with {', '.join(names)} alone")
+
+
+def with_behaviour(
+    scenario: Scenario,
+    intent: str,
+    behaviour: Behaviour,
+    *,
+    satisfaction: float = 0.0,
+    risk: float = 1.0,
+    rationality: float = 1.0,
+    effort: Mapping[str, float] | None = None,
+) -> Scenario:
+    """Return `scenario` with another behaviour of a strategic `intent`.
+
+    What rational and quantal users want is `satisfaction` and `risk`, so weighed, less `effort` by
+    ask (0 where left out), all in units of payoff, and `rationality` is λ of quantal ones, in
+    1/payoff; adversarial users have no use for them. Raises `InputError` for an intent that is not
+    there or has a kernel, and for a result that is no scenario.
+    """
+    content = scenario.model_dump(mode="json", exclude_none=True)
+    source = "assumption: another behaviour is tried"
+    choosing = {part["name"]: part for part in content["intents"] if part["behaviour"] != "kernel"}
+    if intent not in choosing:
+        raise InputError(
+            f"found the intent {intent!r}, expected one that chooses: {', '.join(choosing)}"
+        )
+    part = choosing[intent]
+    for field in ("weights", "rationality"):
+        part.pop(field, None)
+    others = [tried for tried in content["payoff"]["effort"] if intent not in tried["intents"]]
+    part["behaviour"] = behaviour
+    if behaviour != "adversarial":
+        part["weights"] = {"satisfaction": satisfaction, "risk": risk, "source": source}
+        asks = dict.fromkeys(part["asks"], 0.0) | dict(effort or {})
+        others.append({"intents": [intent], "values": asks, "source": source})
+    if behaviour == "quantal":
+        part["rationality"] = {"value": rationality, "source": source}
+    content["payoff"]["effort"] = others
+    return scenario_from(content, f"{scenario.name} with {intent} {behaviour}")

@@ -125,3 +125,32 @@ def test_memory_is_never_harmful_and_one_turn_needs_none(folder):
         assert value["remembers", turns] >= value["forgets", turns] - room
     assert abs(value["remembers", 1] - value["forgets", 1]) <= gap[1]
     assert value["remembers", 2] - value["forgets", 2] > 0.05
+
+
+def test_more_responses_never_secure_less(folder):
+    rows = table(folder("refusal-first") / "results.csv")
+    for psi in {row["psi"] for row in rows}:
+        here = {row["policy"]: float(row["secured"]) for row in rows if row["psi"] == psi}
+        room = float(rows[0]["target"])
+        assert here["constructive"] >= max(here.values()) - room
+        assert here["comply or refuse"] >= here["always refuse"] - room
+        assert here["comply or refuse"] >= here["always comply"] - room
+        # Without the only response that is not one of the two, nothing but the two is left.
+        assert min(here[f"without {gone}"] for gone in ("guide", "partial", "clarify")) > (
+            here["comply or refuse"] - room
+        )
+
+
+def test_a_policy_is_best_against_the_users_it_was_made_for(folder):
+    rows = table(folder("rationality") / "results.csv")
+    value = {(row["made for"], row["meets"]): float(row["value"]) for row in rows}
+    room = {row["made for"]: float(row["room"]) for row in rows}
+    kinds = {meets for _, meets in value}
+    assert len(kinds) == 4
+    for made in kinds:
+        # An upper bound on the value of any policy: the room above the policy that was found, and
+        # what the nudge away from ties costs it.
+        best = value[made, made] + room[made] + 0.01
+        assert all(value[other, made] <= best for other in kinds)
+        # Nothing is worse for the assistant than a user who wants just that.
+        assert all(value[made, "adversarial"] <= value[made, other] + 1e-9 for other in kinds)
