@@ -17,6 +17,8 @@ from csa_games.evaluate import intent_reach, intent_tags
 from csa_games.fold import backup, expectation, mean_of, reach, rows_of, table_of
 from csa_games.game import ASSISTANT, USER, Game, Policy
 
+ROUNDING = 1e-13  # of the largest value, or of 1: a lead that is none
+
 
 def values_by_intent(game: Game, policy: Policy) -> Float[np.ndarray, "I T A"]:
     """Return the assistant's expected payoff of the whole game given infoset, intent and response.
@@ -58,8 +60,9 @@ def distance_to_flip(
     one where d is least, from those where it is largest first, each giving no more than it has.
     That greedy rule is exact, the linear program being a fractional knapsack (Dantzig 1957).
 
-    Infinite where no belief in the intents that can be there makes another response best, so with a
-    single response, and toward intents that cannot be there; nan at infosets that nobody leads to.
+    0 where two are best already. Infinite where no belief in the intents that can be there makes
+    another response best, so with a single response, and toward intents that cannot be there; nan
+    at infosets that nobody leads to.
     """
     intents = values.shape[1]
     if toward is not None and not 0 <= toward < intents:
@@ -70,12 +73,13 @@ def distance_to_flip(
     mean = np.einsum("it,ita->ia", belief, known)
     best = mean.argmax(axis=-1)
     ahead = np.take_along_axis(known, best[:, None, None], axis=2) - known  # d, [I, T, A]
-    lead = np.maximum(np.einsum("it,ita->ia", belief, ahead), 0.0)
+    lead = np.einsum("it,ita->ia", belief, ahead)
+    lead[lead <= ROUNDING * np.abs(known).max(initial=1.0)] = 0.0
     if toward is None:
         moved = _least_moved(belief, ahead, lead, possible)
     else:
         moved = _moved_toward(belief[:, toward], ahead[:, toward], lead)
-        moved[~possible[:, toward]] = np.inf
+        moved[~possible[:, toward, None] & (lead > 0)] = np.inf
     np.put_along_axis(moved, best[:, None], np.inf, axis=1)  # it cannot overtake itself
     nearest = moved.min(axis=-1)
     return np.where(possible.any(axis=-1), nearest, np.nan)

@@ -354,7 +354,7 @@ def _pareto(points: Sequence[RatePoint]) -> Figure:
         axes.errorbar([point.over_refusal[1]], [point.unsafe_compliance[1]], **_look())
     _number_points(axes, points, side)
     y, at, tab = below + side - 0.06, left + side + 0.4, 0.25
-    for heading, group in (("in this scenario", ours), ("published, with 95 %", others)):
+    for heading, group in (("in this scenario", ours), ("published, bars 95 %", others)):
         if not group:
             continue
         key = _look(published=group is others) | {"transform": figure.transFigure}
@@ -414,6 +414,7 @@ def _number_points(axes: Axes, points: Sequence[RatePoint], side: float) -> None
             transform=axes.transAxes,
             **_text("left", INK),
             zorder=5,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.85},
         )
 
 
