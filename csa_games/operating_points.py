@@ -78,4 +78,5 @@ def wilson(count: int, of: int) -> Rate:
     share, z = count / of, NORMAL**2 / of
     middle = (share + z / 2) / (1 + z)
     half = math.sqrt(z * share * (1 - share) + z * z / 4) / (1 + z)
-    return max(0.0, middle - half), share, min(1.0, middle + half)
+    # It holds the share itself, also where rounding is against it.
+    return max(0.0, min(share, middle - half)), share, min(1.0, max(share, middle + half))

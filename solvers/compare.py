@@ -11,6 +11,7 @@ from csa_games.errors import InputError
 from csa_games.game import ASSISTANT, Game, Policy
 from csa_games.outcomes import OUTCOMES, WHOLE, harmless
 from solvers.reaction import answered
+from solvers.response import value
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,11 @@ def compare(game: Game, policies: Mapping[str, Float[Array, "I A"]]) -> list[Row
     for name, assistant in policies.items():
         played = answered(game, ASSISTANT, assistant, "against")
         whole = {number: of(game, played) for number, of in WHOLE.items()}
-        reference = rows[0].value if rows else None
-        rows.append(_row(game, name, _outcomes(game, played), whole, reference))
+        worth = float(value(game, played)[ASSISTANT])
+        reference = rows[0].value if rows else worth
+        outcomes = _outcomes(game, played)
+        worst = worst_prior(game, outcomes["payoff"])
+        rows.append(Row(name, worth, worth - reference, worst, outcomes, whole))
     return rows
 
 
@@ -63,7 +67,8 @@ def as_filter(
     for rate in (over_refusal, unsafe_compliance):
         if not 0 <= rate <= 1:
             raise InputError(f"{name}: found the rate {rate}, expected a number from 0 to 1")
-    assert game.scenario is not None
+    if game.scenario is None:
+        raise InputError(f"{game.name}: found a game without intents, expected a dialogue scenario")
     good = harmless(game.scenario)
     here, there = (
         _outcomes(game, answered(game, ASSISTANT, _coin(game, refusing), "against"))
@@ -81,7 +86,10 @@ def as_filter(
         "over-refusal": over_refusal,
         "unsafe compliance": unsafe_compliance,
     }
-    return _row(game, name, outcomes, whole, reference)
+    payoff = outcomes["payoff"]
+    prior = {part.name: part.prior.value for part in game.scenario.intents}
+    worth = sum(p * payoff[intent] for intent, p in prior.items() if p > 0)
+    return Row(name, worth, worth - reference, worst_prior(game, payoff), outcomes, whole)
 
 
 def worst_prior(game: Game, payoff: Mapping[str, float]) -> float:
@@ -116,22 +124,6 @@ def worst_prior(game: Game, payoff: Mapping[str, float]) -> float:
 
 def _outcomes(game: Game, played: Policy) -> dict[str, dict[str, float]]:
     return {measure: dict(of(game, played)) for measure, of in OUTCOMES.items()}
-
-
-def _row(
-    game: Game,
-    name: str,
-    outcomes: Mapping[str, Mapping[str, float]],
-    whole: Mapping[str, float],
-    reference: float | None,
-) -> Row:
-    """Return a row; the value is the mean of the payoff by intent, which is all it is made of."""
-    assert game.scenario is not None
-    payoff = outcomes["payoff"]
-    prior = {part.name: part.prior.value for part in game.scenario.intents}
-    value = sum(p * payoff[intent] for intent, p in prior.items() if p > 0)
-    difference = 0.0 if reference is None else value - reference
-    return Row(name, value, difference, worst_prior(game, payoff), outcomes, whole)
 
 
 def _coin(game: Game, refusing: float) -> Float[np.ndarray, "I A"]:

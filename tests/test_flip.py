@@ -68,7 +68,7 @@ def test_toward_an_intent_it_is_where_bisection_ends(seed):
 @settings(max_examples=40, deadline=None)
 @given(seeds)
 def test_the_nearest_belief_is_that_of_a_linear_program(seed):
-    """The least ½ Σ|ν − μ| over beliefs ν at which some other response is as good, one program each."""
+    """The least ½ Σ|ν − μ| over beliefs ν at which another response is as good, by programs."""
     beliefs, values = rows(seed)
     found = distance_to_flip(beliefs, values)
     for belief, value, distance in zip(beliefs, values, found, strict=True):
