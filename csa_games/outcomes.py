@@ -25,7 +25,7 @@ from csa_games.evaluate import (
     own_reach,
     response_use,
 )
-from csa_games.fold import expectation, reach, rows_of, table_of
+from csa_games.fold import expectation, reach, rows_of
 from csa_games.game import ASSISTANT, USER, Game, Policy
 from csa_games.scenario import Scenario
 
@@ -176,26 +176,24 @@ def observed(game: Game, policy: Policy) -> list[Float[np.ndarray, "N_t T"]]:
     treeplex = form.treeplex[ASSISTANT]
     own = np.asarray(policy[ASSISTANT], np.float64)
     here = own_reach(game, ASSISTANT, policy)[:, None] * intent_reach(game, policy)
-    mine = np.asarray(table_of(treeplex, reach(treeplex, rows_of(treeplex, own))))
+    mine = reach(treeplex, rows_of(treeplex, own))
     theirs = rows_of(form.treeplex[USER], np.asarray(policy[USER], np.float64))
     plan = reach(form.treeplex[USER], theirs)
-    left, migrated = (
-        game.tags.get(name, np.zeros_like(form.leaves.chance)) for name in ENDINGS[:2]
-    )
+    nothing = np.zeros_like(form.leaves.chance)
+    left, migrated = (game.tags.get(name, nothing) for name in ("left", "migrated"))
     kinds, intents = (left, migrated, 1.0 - left - migrated), len(scenario.intents)
-    before = np.zeros((len(kinds), intents))  # ended without any answer
-    after = np.zeros((len(kinds), *own.shape, intents))
+    # Those that end without any answer, and after each answer but the last turn's, the largest.
+    ends = [np.zeros((len(kinds), intents))]
+    ends += [np.zeros((len(kinds), rows.size, intents)) for rows in mine[:-1]]
     for e, kind in enumerate(kinds):
         for i, tag in enumerate(intent_tags(game).values()):
-            before[e, i], rows = expectation(form, ASSISTANT, kind * tag, plan)
-            after[e, :, :, i] = mine * np.asarray(table_of(treeplex, rows))
-    seen, ended, start = [], [before], 0
-    for level in treeplex.levels:
-        stop = start + level.infosets
-        seen.append(np.concatenate([here[start:stop], *ended]))
-        ended.append(after[:, start:stop].reshape(-1, intents))
-        start = stop
-    return seen
+            ends[0][e, i], mass = expectation(form, ASSISTANT, kind * tag, plan)
+            for k, after in enumerate(ends[1:]):
+                after[e, :, i] = (mine[k] * mass[k]).reshape(-1)
+    ended = [part.reshape(-1, intents) for part in ends]
+    stops = np.cumsum([level.infosets for level in treeplex.levels])
+    now = np.split(here, stops[:-1])
+    return [np.concatenate([part, *ended[: t + 1]]) for t, part in enumerate(now)]
 
 
 def _relative_entropy(

@@ -349,7 +349,15 @@ def _pareto(points: Sequence[RatePoint]) -> Figure:
     if best:
         steps = [best[0].over_refusal[1], *(p.over_refusal[1] for p in best), 1.0]
         heights = [1.0, *(p.unsafe_compliance[1] for p in best), best[-1].unsafe_compliance[1]]
-        axes.plot(steps, heights, drawstyle="steps-post", color="#0072B2", linewidth=1.1, zorder=2)
+        axes.plot(
+            steps,
+            heights,
+            drawstyle="steps-post",
+            clip_on=False,
+            color="#0072B2",
+            linewidth=1.1,
+            zorder=2,
+        )
     for point in ours:
         axes.errorbar([point.over_refusal[1]], [point.unsafe_compliance[1]], **_look())
     _number_points(axes, points, side)

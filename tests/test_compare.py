@@ -278,7 +278,7 @@ def test_compare_takes_parts_and_says_what_it_leaves_out(tmp_path, capsys):
     assert found["published"] == found["remarks"] == []
     assert main(["compare", "csa_oneshot", "--only", "published"]) == 0
     out = capsys.readouterr().out
-    assert "8.4 [5.6, 12.5]" in out
+    assert "8.4 (5.6–12.5)" in out
     assert "XSTest v2, arXiv 2308.01263" in " ".join(out.split())
     words = ["compare", "csa_oneshot", "--method", "robust", "--only", "robust,commitment"]
     assert [row["policy"] for row in printed(capsys, *words)[1]["rows"]] == ["solution"]

@@ -326,4 +326,4 @@ def _show_published(
 
 def _spelled(rate: tuple[float, float, float]) -> str:
     low, value, high = (100 * part for part in rate)
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+    return f"{value:.1f} ({low:.1f}–{high:.1f})"
