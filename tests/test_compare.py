@@ -107,7 +107,7 @@ def test_filters_at_the_ends_are_the_constant_policies():
     assert harmless(game.scenario) == {"benign"}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seeds, seeds)
 def test_the_worst_prior_is_that_of_a_linear_program(seed, play):
     draw = np.random.default_rng(play)
