@@ -250,7 +250,7 @@ def printed(capsys, *words: str) -> tuple[int, dict]:
 
 
 def test_compare_sets_everything_side_by_side(tmp_path, capsys):
-    picture = tmp_path / "rates.svg"
+    picture = tmp_path / "pictures" / "rates.svg"
     code, found = printed(capsys, "compare", "csa_oneshot", "--plot", str(picture))
     assert code == 0
     assert [row["policy"] for row in found["rows"]] == ["solution", "robust", *BASELINES]

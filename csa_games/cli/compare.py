@@ -157,6 +157,7 @@ def _picture(path: str | None) -> "Callable[[Any], bytes] | None":
     ending = Path(path).suffix.lower()
     if ending not in drawers:
         raise InputError(f"--plot: found {path!r}, expected a file that ends in .svg or .png")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)  # before minutes of work, not after
     return drawers[ending]
 
 
