@@ -43,7 +43,7 @@ def ahead_at(found, value: float) -> int | None:
     return found.ahead[int(np.searchsorted(found.points, value))]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seeds, seeds, st.sampled_from(WEIGHTS), st.booleans())
 def test_random_scenarios_on_a_grid(seed, play, weight, security):
     scenario = random_scenario(seed, security=security)
