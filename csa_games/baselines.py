@@ -1,6 +1,6 @@
 """What an assistant would do without solving the game: the policies a solution has to beat."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -29,10 +29,20 @@ def always_refuse(game: Game) -> Float[np.ndarray, "I A"]:
 
 def threshold(game: Game) -> Float[np.ndarray, "I A"]:
     """Return the assistant's policy that answers each signal as the scenario's threshold rule."""
-    rule = _scenario(game).baselines.threshold
-    column = {part.name: r for r, part in enumerate(_scenario(game).responses)}
-    played = [column[rule[turns[-1].signal]] for turns in _states(game)]
-    return _pure(game, np.array(played, int))
+    return _by_signal(game, _scenario(game).baselines.threshold)
+
+
+def refuse_on_flag(game: Game) -> Float[np.ndarray, "I A"]:
+    """Return the assistant's policy of a filter: it lets through or refuses, by the last signal.
+
+    It complies with what the scenario's threshold rule complies with, and refuses all the rest.
+    """
+    plain = _scenario(game).baselines
+    filtered = {
+        signal: plain.comply if response == plain.comply else plain.refuse
+        for signal, response in plain.threshold.items()
+    }
+    return _by_signal(game, filtered)
 
 
 def myopic_bayes(game: Game) -> Float[np.ndarray, "I A"]:
@@ -60,6 +70,7 @@ def myopic_bayes(game: Game) -> Float[np.ndarray, "I A"]:
 BASELINES: dict[str, Baseline] = {
     "always comply": always_comply,
     "always refuse": always_refuse,
+    "refuse on flag": refuse_on_flag,
     "threshold": threshold,
     "myopic Bayes": myopic_bayes,
 }
@@ -85,6 +96,13 @@ def _pure(game: Game, response: Int[np.ndarray, " I"]) -> Float[np.ndarray, "I A
 def _always(game: Game, name: str) -> Float[np.ndarray, "I A"]:
     names = [response.name for response in _scenario(game).responses]
     return _pure(game, np.full(game.form.treeplex[ASSISTANT].infosets, names.index(name)))
+
+
+def _by_signal(game: Game, rule: Mapping[str, str]) -> Float[np.ndarray, "I A"]:
+    """Return the policy that answers the last signal as `rule` says, signal -> response."""
+    column = {part.name: r for r, part in enumerate(_scenario(game).responses)}
+    played = [column[rule[turns[-1].signal]] for turns in _states(game)]
+    return _pure(game, np.array(played, int))
 
 
 def _uniform_talk(game: Game) -> Float[np.ndarray, "I A"]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from io import StringIO
+from io import BytesIO, StringIO
 from math import ceil
 from typing import Any
 
@@ -19,6 +19,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.style import context
 
@@ -267,6 +268,162 @@ def frontier(points: Sequence[tuple[float, float]], over: str, objective: str) -
         f"{number(up[-1])} at {number(across[-1])}."
     )
     return _svg(figure, "frontier", said)
+
+
+Rate = tuple[float, float, float]
+"""(lower end, rate, upper end) of a share with its interval, all the same where it is exact."""
+
+
+@dataclass(frozen=True)
+class RatePoint:
+    """A policy, or a published system, in the plane of the two errors."""
+
+    label: str
+    over_refusal: Rate
+    unsafe_compliance: Rate
+    published: bool
+
+
+@drawn_plainly
+def pareto(points: Sequence[RatePoint]) -> str:
+    """Return a picture of who is refused for nothing against who is served for harm.
+
+    The line steps along the policies of the scenario, apart from published systems, that no other
+    of them beats in both; published systems have their 95 % intervals. Points are numbered as in
+    the key beside the picture, and points in one place share a label. Scales are in square roots,
+    for small rates are what matters.
+    """
+    said = "; ".join(
+        f"{point.label}: over-refusal {percent(point.over_refusal[1])}, unsafe compliance "
+        f"{percent(point.unsafe_compliance[1])}"
+        for point in points
+    )
+    return _svg(_pareto(points), "pareto", f"Over-refusal against unsafe compliance. {said}.")
+
+
+@drawn_plainly
+def pareto_png(points: Sequence[RatePoint]) -> bytes:
+    """Return `pareto` as a PNG file, at 200 dots per inch."""
+    out = BytesIO()
+    _pareto(points).savefig(
+        out, format="png", dpi=200, facecolor="white", metadata={"Software": None}
+    )
+    return out.getvalue()
+
+
+def undominated(points: Sequence[RatePoint]) -> list[RatePoint]:
+    """Return the points that no other beats in both rates, by over-refusal; of equals the first."""
+    best: list[RatePoint] = []
+    for point in sorted(points, key=lambda p: (p.over_refusal[1], p.unsafe_compliance[1])):
+        if not best or point.unsafe_compliance[1] < best[-1].unsafe_compliance[1]:
+            best.append(point)
+    return best
+
+
+def _pareto(points: Sequence[RatePoint]) -> Figure:
+    ours = [point for point in points if not point.published]
+    others = [point for point in points if point.published]
+    left, below, above, step = 0.72, 0.55, 0.22, 0.215
+    side = max(3.6, step * (len(points) + 3.5))  # the key has two headings, and room between them
+    right = 0.95 + _inches(max((point.label for point in points), key=len))
+    width, height = left + side + right, below + side + above
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((left / width, below / height, side / width, side / height))
+    ticks = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1)
+    for scale in (axes.set_xscale, axes.set_yscale):
+        scale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.tick_params(pad=7)
+    labels = [f"{100 * tick:g}" for tick in ticks]
+    axes.set_xticks(ticks, labels)
+    axes.set_yticks(ticks, labels)
+    axes.grid(color=FAINT, linewidth=0.6)
+    axes.set_xlabel("over-refusal, % of answers to the harmless", fontsize=TEXT, color=MUTED)
+    axes.set_ylabel("unsafe compliance, % of answers to the harmful", fontsize=TEXT, color=MUTED)
+    _bare(axes)
+    for point in others:
+        (x0, x, x1), (y0, y, y1) = point.over_refusal, point.unsafe_compliance
+        across, up = [[x - x0], [x1 - x]], [[y - y0], [y1 - y]]
+        axes.errorbar([x], [y], xerr=across, yerr=up, **_look(published=True))
+    best = undominated(ours)
+    if best:
+        steps = [best[0].over_refusal[1], *(p.over_refusal[1] for p in best), 1.0]
+        heights = [1.0, *(p.unsafe_compliance[1] for p in best), best[-1].unsafe_compliance[1]]
+        axes.plot(
+            steps,
+            heights,
+            drawstyle="steps-post",
+            clip_on=False,
+            color="#0072B2",
+            linewidth=1.1,
+            zorder=2,
+        )
+    for point in ours:
+        axes.errorbar([point.over_refusal[1]], [point.unsafe_compliance[1]], **_look())
+    _number_points(axes, points, side)
+    y, at, tab = below + side - 0.06, left + side + 0.4, 0.25
+    for heading, group in (("in this scenario", ours), ("published, bars 95 %", others)):
+        if not group:
+            continue
+        key = _look(published=group is others) | {"transform": figure.transFigure}
+        key.pop("elinewidth", None)
+        figure.add_artist(Line2D([(at + 0.1) / width], [y / height], **key))
+        figure.text((at + tab) / width, y / height, heading, **_text("left", INK, bold=True))
+        for point in group:
+            y -= step
+            k = str(points.index(point) + 1)
+            figure.text((at + 0.17) / width, y / height, k, **_text("right", MUTED))
+            figure.text((at + tab) / width, y / height, point.label, **_text("left", INK))
+        y -= 1.6 * step
+    return figure
+
+
+def _look(published: bool = False) -> dict[str, Any]:
+    """Return the look of a point: blue squares here, hollow circles with bars if published."""
+    shared = {"linestyle": "none", "clip_on": False}
+    if published:
+        hollow = {"marker": "o", "markersize": 5, "markerfacecolor": "white"}
+        return shared | hollow | {"color": "#B04A00", "elinewidth": 0.8, "zorder": 3}
+    return shared | {"marker": "s", "markersize": 6, "color": "#0072B2", "zorder": 4}
+
+
+def _number_points(axes: Axes, points: Sequence[RatePoint], side: float) -> None:
+    """Write each point's number beside it; points of one place, and only those, share a label."""
+    places: dict[tuple[float, float], list[int]] = {}
+    for k, point in enumerate(points, start=1):
+        here = (float(np.sqrt(point.over_refusal[1])), float(np.sqrt(point.unsafe_compliance[1])))
+        near = (at for at in places if max(abs(at[0] - here[0]), abs(at[1] - here[1])) < 0.012)
+        places.setdefault(next(near, here), []).append(k)
+    taken: list[tuple[float, float, float]] = []  # (left, right, height) of labels, in inches
+    for (x, y), numbers in sorted(places.items(), key=lambda place: (place[0][1], place[0][0])):
+        text = ", ".join(map(str, numbers))
+        wide = _inches(text) + 0.03
+        # Above on the right, then the other corners: the first that no other label stands in.
+        spots = [
+            (side * x + (0.07 if east else -0.07 - wide), side * y + up)
+            for up in (0.11, -0.12, 0.24, -0.25)
+            for east in (True, False)
+        ]
+        free = [
+            spot
+            for spot in spots
+            if all(
+                spot[0] > b or spot[0] + wide < a or abs(spot[1] - h) > 0.14 for a, b, h in taken
+            )
+            and spot[1] > 0.05
+            and spot[0] > 0
+        ]
+        at, high = free[0] if free else spots[0]
+        taken.append((at, at + wide, high))
+        axes.text(
+            at / side,
+            high / side,
+            text,
+            transform=axes.transAxes,
+            **_text("left", INK),
+            zorder=5,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.85},
+        )
 
 
 def _inches(text: str) -> float:

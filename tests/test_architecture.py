@@ -52,6 +52,7 @@ def test_imports_keep_to_the_layout(path):
             "fold",
             "game",
             "grid",
+            "outcomes",
             "provenance",
         }
         assert ours <= {f"csa_games.{module}" for module in allowed}

@@ -12,8 +12,8 @@ import solvers
 from csa_games.baselines import BASELINES
 from csa_games.dialogue import dialogue_game
 from csa_games.errors import InputError
-from csa_games.evaluate import MEASURES
 from csa_games.game import ASSISTANT, Game
+from csa_games.outcomes import OUTCOMES
 from csa_games.override import override
 from csa_games.rules import Chance, Decision, Node, Terminal
 from csa_games.scenario import builtin_scenarios, read_scenario
@@ -59,6 +59,9 @@ def test_constant_and_threshold_policies(game):
     plain = game.scenario.baselines
     assert set(played(game, BASELINES["always comply"](game)).values()) == {plain.comply}
     assert set(played(game, BASELINES["always refuse"](game)).values()) == {plain.refuse}
+    for label, response in played(game, BASELINES["refuse on flag"](game)).items():
+        through = plain.threshold[label.rpartition(":")[2]] == plain.comply
+        assert response == (plain.comply if through else plain.refuse)
     for label, response in played(game, BASELINES["threshold"](game)).items():
         assert response == plain.threshold[label.rsplit(":", 1)[1]]
 
@@ -213,7 +216,7 @@ def test_values_are_the_prior_mean_of_payoffs_by_intent(game):
     assert game.scenario is not None
     prior = {intent.name: intent.prior.value for intent in game.scenario.intents}
     for row in compare(game, {name: baseline(game) for name, baseline in BASELINES.items()}):
-        assert set(row.outcomes) == set(MEASURES)
+        assert set(row.outcomes) == set(OUTCOMES)
         payoff = row.outcomes["payoff"]
         assert row.value == pytest.approx(sum(prior[i] * payoff[i] for i in prior), abs=1e-9)
 

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csa_games import dialogue, factored
+from csa_games.baselines import BASELINES
 from csa_games.cli import COMMANDS, check, compiled, main, memory, method
 from csa_games.cli.command import Command, Group, parser
 from csa_games.cli.progress import Limits, done, duration, seconds_to_target, watched
@@ -413,9 +414,9 @@ def test_compare_says_the_same_of_a_run_and_of_its_scenario(run, capsys):
     assert main(["compare", "csa_oneshot", "--json"]) == 0
     of_scenario = json.loads(capsys.readouterr().out)
     assert of_run["rows"] == of_scenario["rows"]
-    names = ["solution", "always comply", "always refuse", "threshold", "myopic Bayes"]
+    names = ["solution", "robust", *BASELINES]
     assert [row["policy"] for row in of_run["rows"]] == names
-    comply = of_run["rows"][1]
+    comply = of_run["rows"][2]
     assert comply["value"] == pytest.approx(0.9 + 0.06 * 0.245 - 0.04)  # see csa_oneshot.toml
     assert comply["outcomes"]["risk"] == {"benign": 0, "sensitive": 0, "malicious": 1}
     assert main(["compare", str(run), "--target", "1e-3"]) == 2

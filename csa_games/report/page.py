@@ -10,11 +10,11 @@ from markupsafe import Markup
 
 from csa_games import plots
 from csa_games.conduct import asks_by, responses_by, typical_conversations
-from csa_games.dialogue import ENDINGS
-from csa_games.evaluate import MEASURES, histories
+from csa_games.evaluate import histories
 from csa_games.evidence import cited, sourced, totals
 from csa_games.game import ASSISTANT, Game, Solution
 from csa_games.guard.keys import turns_of
+from csa_games.outcomes import OUTCOMES, SHARES
 from csa_games.report.answer import sentences
 from csa_games.report.certificate import CLASSES, STATUSES, digits_of, guarantee, spoken
 from csa_games.report.rows import most_reached
@@ -94,7 +94,7 @@ def _dialogue(game: Game, solution: Solution) -> dict[str, Any]:
     names = [response.name for response in scenario.responses]
     overall = responses_by(game, policy, ()).get(())
     shares = np.zeros(len(names)) if overall is None else overall.shares
-    outcomes = {name: dict(measure(game, policy)) for name, measure in MEASURES.items()}
+    outcomes = {name: dict(measure(game, policy)) for name, measure in OUTCOMES.items()}
     groups = sourced(scenario)
     strategic = [intent for intent in scenario.intents if intent.behaviour != "kernel"]
     asked = asks_by(game, policy)
@@ -121,7 +121,7 @@ def _dialogue(game: Game, solution: Solution) -> dict[str, Any]:
         "intent_stack": Markup(plots.intent_stack(game, policy)),
         "outcomes": {k: row for k, row in outcomes.items() if any(row.values())},
         "nil": [k for k, row in outcomes.items() if not any(row.values())],
-        "share_measures": ENDINGS,
+        "share_measures": SHARES,
         "asks": [
             (intent, Markup(plots.ask_stack(game, policy, intent.name)))
             for intent in strategic
