@@ -36,7 +36,7 @@ def by_hand(ratio: Fraction) -> str:
 
 
 def test_the_switches_are_those_of_the_counts():
-    assert LOW == Fraction(68, 635)
+    assert Fraction(68, 635) == LOW
     assert float(LOW) == pytest.approx(0.1071, abs=5e-5)
     assert float(HIGH) == pytest.approx(42.4)
 
