@@ -1,7 +1,7 @@
 """`unseen_shift`: what a table loses before attacks that its guard has not seen, by division."""
 
 import pytest
-from catalogue import best, builtin, choices, worth
+from catalogue import best, builtin, by_rule, choices, worth
 from scipy.optimize import brentq
 
 from csa_games.dialogue import dialogue_game
@@ -72,9 +72,8 @@ def test_complying_on_a_clear_leaks_572_more_per_malicious_ask():
     leaked = []
     for known, unseen in ((0.1, 0.0), (0.0, 0.1)):
         game = dialogue_game(malice(known, unseen))
-        rows = {"plain:clear": [1.0, 0.0], "plain:flag": [0.0, 1.0]}
-        play = [rows[key] for key in game.names.infosets[ASSISTANT]]
-        leaked.append(expected(game, (uniform(game.form.treeplex[USER]), play), game.tags["risk"]))
+        play = by_rule(game, lambda key: "refuse" if key.endswith("flag") else "comply")
+        leaked.append(expected(game, play, game.tags["risk"]))
     assert leaked[1] - leaked[0] == pytest.approx(0.572 * 0.1, abs=1e-12)
 
 
