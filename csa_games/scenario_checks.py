@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import BaseModel
 
-from csa_games.scenario import Cells, Intent, Quantity, Scenario, citation_key
+from csa_games.scenario import Cells, Distribution, Intent, Kernel, Quantity, Scenario, citation_key
 
 ROUNDING = 1e-9  # how far probabilities may be off 1
 
@@ -104,8 +104,8 @@ def _unknown_names(scenario: Scenario) -> Iterator[str]:
         if intent.kernel is not None:
             yield from check(f"{at}.kernel.opening", "ask", intent.kernel.opening)
             yield from check(f"{at}.kernel.after", "response", intent.kernel.after)
-            for response, row in intent.kernel.after.items():
-                yield from check(f"{at}.kernel.after.{response}", "ask", row)
+            for where, row in _rows_after(intent.kernel):
+                yield from check(f"{at}.kernel.{where}", "ask", row)
     for k, channel in enumerate(scenario.channel):
         yield from check(f"channel[{k}].intents", "intent", channel.intents)
         yield from check(f"channel[{k}].asks", "ask", channel.asks)
@@ -210,10 +210,10 @@ def _per_turn(scenario: Scenario) -> Iterator[str]:
         for ask, value in effort.values.items()
     ]
     for field, value in numbers:
-        if isinstance(value, list) and len(value) != scenario.turns:
+        if isinstance(value, list) and len(value) < scenario.turns:
             yield (
                 f"{field}: found {len(value)} numbers, "
-                f"expected one number, or {scenario.turns} (one for each turn)"
+                f"expected one number, or at least {scenario.turns} (one for each turn)"
             )
 
 
@@ -234,6 +234,15 @@ def _guard(scenario: Scenario) -> Iterator[str]:
         yield f"baselines.threshold: found nothing for {_list(silent)}, expected a response to each"
 
 
+def _rows_after(kernel: Kernel) -> Iterator[tuple[str, Distribution]]:
+    """Yield (field, probabilities by ask) for what follows each response."""
+    for response, given in kernel.after.items():
+        if isinstance(given, list):
+            yield from ((f"after.{response}[{k}]", row) for k, row in enumerate(given))
+        else:
+            yield f"after.{response}", given
+
+
 def _kernels(scenario: Scenario) -> Iterator[str]:
     goes_on = [response.name for response in scenario.responses if not response.ends]
     for intent in scenario.intents:
@@ -241,7 +250,7 @@ def _kernels(scenario: Scenario) -> Iterator[str]:
             continue
         at = f"intents.{intent.name}.kernel"
         rows = {"opening": intent.kernel.opening}
-        rows |= {f"after.{name}": row for name, row in intent.kernel.after.items()}
+        rows |= dict(_rows_after(intent.kernel))
         for name, row in rows.items():
             yield from _sums_to_one(f"{at}.{name}", "probabilities", row.values())
             for ask, probability in row.items():
@@ -261,6 +270,12 @@ def _kernels(scenario: Scenario) -> Iterator[str]:
         for response in intent.kernel.after:
             if response not in goes_on:
                 yield f"{at}.after.{response}: is given, expected none: it ends the conversation"
+        for response, given in intent.kernel.after.items():
+            if isinstance(given, list) and len(given) < scenario.turns - 1:
+                yield (
+                    f"{at}.after.{response}: found {len(given)} tables of probabilities, expected "
+                    f"one, or at least {scenario.turns - 1} (one for each turn but the last)"
+                )
 
 
 def _channel(scenario: Scenario) -> Iterator[str]:
