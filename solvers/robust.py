@@ -1,4 +1,4 @@
-"""Policies that are robust to the prior: the best worst case over a set of priors.
+"""Policies that are robust: the best worst case over sets of priors, weights, payoffs and kernels.
 
 How many users mean harm is hardly ever known to more than an interval. With the prior p anywhere in
 
@@ -13,10 +13,13 @@ that of an equilibrium.
 
 The assistant's weights alpha, beta, gamma and psi may lie in intervals as well. The worst case is
 linear or, where users are adversarial, concave in them, so that it is at a corner of their box: one
-such program per corner, with the same plan and the least of all maximised.
+such program per corner, with the same plan and the least of all maximised. Payoffs that lie in
+intervals are at their worst ends at once (`solvers.cells`).
 
-The probabilities of kernels do not vary here: given a policy the outcome is a polynomial in them,
-and the worst of those is no linear program.
+Kernels may be off by a radius. Then V_i is what x secures when nature picks a kernel's reactions
+anew at every history (`solvers.kernels`): less than what it secures against any kernel that is the
+same throughout, and again one linear program. How much less at the most is reported, as what the
+policy gets against the worst kernels found.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,11 +31,14 @@ import numpy as np
 from jaxtyping import Float
 
 from csa_games.errors import InputError
-from csa_games.evaluate import intent_tags
+from csa_games.evaluate import histories, intent_tags
+from csa_games.factored import factored_game
 from csa_games.findings import Robustness
 from csa_games.game import ASSISTANT, Game, Solution
 from solvers import lp
-from solvers.guarantee import Within, certified, guarantee, most, priors_of, secured, size
+from solvers.cells import worst_cells
+from solvers.guarantee import Freedom, Within, certified, guarantee, most, priors_of, secured, size
+from solvers.kernels import Freed, KernelRows, freed, worst_kernel
 from solvers.sequence import policy_of
 
 METHOD = "robust"
@@ -51,58 +57,147 @@ Numbers = Float[np.ndarray, "C T L"]
 """The assistant's payoff per leaf, for each corner of the weights' box, given each intent."""
 
 
+MOST_PAIRS = 500_000
+"""The largest programs that are worth trying, in histories times corners. With 300,000 HiGHS takes
+half a minute (crisis_guidance, one core)."""
+
+
 def solve(
     game: Game,
     *,
     priors: Mapping[str, Interval] | None = None,
     radius: float | None = None,
     weights: Mapping[str, Interval] | None = None,
+    kernels: float = 0.0,
+    payoffs: bool = False,
 ) -> Solution:
-    """Return the policy with the best worst case over a set of priors, in the security class.
+    """Return the policy with the best worst case over a set of scenarios, in the security class.
 
     `priors` gives an interval (low, high) by intent, {"malicious": (0.0, 0.1)}; intents left out
     share the rest in the ratios that their priors have in the scenario. Or `radius` says how far
     each prior may be off. With neither the intervals are those of the scenario's file. The set is
     what of this sums to 1; a radius of 0 leaves the prior as it is. `weights` gives intervals of
-    "alpha", "beta", "gamma" and "psi"; each doubles the program.
+    "alpha", "beta", "gamma" and "psi"; each doubles the program. `kernels` says how far every
+    reaction probability of kernels that is not 0 may be off. With `payoffs`, satisfaction, risk,
+    cost, displacement and severities lie in the intervals that the scenario's file gives them.
 
-    The result's `robustness` has the worst case, the prior and the weights that bring it about, and
-    the price of robustness; all are computed from the policy. Value and gaps are those of the
-    scenario as it is, with a policy of the users that is worst for the payoff. `steps` counts HiGHS
-    iterations.
+    The result's `robustness` has the worst case, and the price of robustness; all are computed
+    from the policy. Where kernels may be off, the worst case is a bound that holds for all of them,
+    and no policy has a better one; beside it stands what the policy gets against the worst that
+    were found. Value and gaps are those of the scenario as it is, with a policy of the users that
+    is worst for the payoff. `steps` counts HiGHS iterations.
 
     Raises `InputError` for rational and quantal intents, intervals that are no priors, sets without
-    any, and intents of prior zero that may have more, of whose conversations the game says nothing.
+    any, intents of prior zero that may have more, of whose conversations the game says nothing, and
+    kernels of games beyond `MOST_PAIRS`.
     """
     began = perf_counter()
     given = priors_of(game, METHOD)
-    among = _set(game, given, _intervals(game, given, priors, radius))
     corners = _corners({} if weights is None else weights)
-    form = game.form
-    numbers = _numbers(game, given, corners)
+    doubt = _doubted(game, kernels, payoffs, len(corners))
+    certain = not (corners[0] or kernels or payoffs)
+    among = _set(game, given, _intervals(game, given, priors, radius, certain))
+    form, freedom = doubt.game.form, doubt.freedom
+    numbers = _numbers(doubt.game, given, corners)
     scale = max(size(form, number) for corner in numbers for number in corner)
     found = most(
-        game,
-        [guarantee(form, number / scale) for corner in numbers for number in corner],
+        doubt.game,
+        [guarantee(form, number / scale, freedom) for corner in numbers for number in corner],
         np.zeros(len(corners) * among.share.shape[1]),
         _worst_case(among, len(corners)),
     )
     policy = policy_of(form.treeplex[ASSISTANT], found.plan)
-    secures = [np.array([secured(form, policy, number) for number in corner]) for corner in numbers]
-    worst = [_worst(among, given_intents) for given_intents in secures]
-    values = [float(prior @ ours) for prior, ours in zip(worst, secures, strict=True)]
-    at = int(np.argmin(values))
+    secures = np.array(
+        [[secured(form, policy, number, freedom) for number in corner] for corner in numbers]
+    )
+    value = min(float(_worst(among, ours) @ ours) for ours in secures)
     intents = [name for name, prior in given.items() if prior > 0]
-    payoff = np.asarray(form.leaves.payoff[ASSISTANT], np.float64)
+    reactions, against_found = _against_found(doubt, policy, numbers, secures, intents)
+    worst = [_worst(among, ours) for ours in against_found]
+    values = [float(prior @ ours) for prior, ours in zip(worst, against_found, strict=True)]
+    at = int(np.argmin(values))
+    own = _own_policy(game, doubt.game, policy)
     robustness = Robustness(
-        value=values[at],
+        value=value,
+        found=values[at],
         worst_prior=dict.fromkeys(given, 0.0) | dict(zip(intents, worst[at].tolist(), strict=True)),
         worst_weights=corners[at],
-        nominal=secured(form, policy, payoff),
+        worst_kernels=reactions[at],
+        nominal=secured(game.form, own, np.asarray(game.form.leaves.payoff[ASSISTANT], np.float64)),
         optimum=float(lp.solve(game).value[ASSISTANT]),
     )
-    solution = certified(game, policy, METHOD, found.steps, began)
+    solution = certified(game, own, METHOD, found.steps, began)
     return replace(solution, robustness=robustness)
+
+
+@dataclass(frozen=True)
+class _Doubted:
+    """The game whose payoffs are at their worst ends, and whose kernels choose if `freed` says."""
+
+    game: Game
+    freed: Freed | None
+
+    @property
+    def freedom(self) -> Freedom | None:
+        """How freely its users choose, None where only adversarial ones do."""
+        return None if self.freed is None else self.freed.freedom
+
+
+def _doubted(game: Game, kernels: float, payoffs: bool, corners: int) -> _Doubted:
+    """Return `game` with doubts about its kernels and payoffs, itself where there are none."""
+    assert game.scenario is not None  # priors_of has seen to it
+    if not 0 <= kernels <= 1:
+        raise InputError(f"found kernels off by {kernels}, expected a number from 0 to 1")
+    scenario = worst_cells(game.scenario) if payoffs else game.scenario
+    if kernels:
+        if not any(part.kernel is not None and part.prior.value > 0 for part in scenario.intents):
+            raise InputError(
+                f"found kernels off by {kernels}, but {game.name} has no intent of positive prior "
+                "that is a kernel"
+            )
+        if (pairs := histories(game) * corners) > MOST_PAIRS:
+            raise InputError(
+                f"{game.name} has {histories(game):,} histories, and {corners} corners of weights: "
+                f"together {pairs:,}, and with kernels in doubt the exact program takes at most "
+                f"{MOST_PAIRS:,}; take fewer turns or weights"
+            )
+        made = freed(scenario, kernels)
+        return _Doubted(made.game, made)
+    return _Doubted(factored_game(scenario) if payoffs else game, None)
+
+
+def _against_found(
+    doubt: _Doubted,
+    policy: Float[np.ndarray, "I A"],
+    numbers: Numbers,
+    secures: Float[np.ndarray, "C T"],
+    intents: Sequence[str],
+) -> tuple[list[dict[str, KernelRows]], Float[np.ndarray, "C T"]]:
+    """Return by corner the worst kernels found, by intent, and what the policy gets of each intent.
+
+    Against other users that is what it secures.
+    """
+    reactions: list[dict[str, KernelRows]] = [{} for _ in numbers]
+    gets = secures.copy()
+    if doubt.freed is None:
+        return reactions, gets
+    in_doubt = {intent for intent, _ in doubt.freed.labels}
+    for c, corner in enumerate(numbers):
+        for i, name in enumerate(intents):
+            if name in in_doubt:
+                rows, gets[c, i] = worst_kernel(doubt.freed, policy, corner[i], name)
+                reactions[c][name] = rows
+    return reactions, gets
+
+
+def _own_policy(
+    game: Game, other: Game, policy: Float[np.ndarray, "I A"]
+) -> Float[np.ndarray, "I_game A"]:
+    """Return the assistant's `policy` of the `other` layout by the infosets of `game`."""
+    if game.form.signal is not None or other is game:
+        return policy
+    number = {key: i for i, key in enumerate(other.names.infosets[ASSISTANT])}
+    return policy[[number[key] for key in game.names.infosets[ASSISTANT]]]
 
 
 @dataclass(frozen=True)
@@ -193,8 +288,9 @@ def _intervals(
     given: Mapping[str, float],
     priors: Mapping[str, Interval] | None,
     radius: float | None,
+    certain: bool,
 ) -> dict[str, Interval]:
-    """Return the interval of every intent that has one."""
+    """Return the interval of every intent that has one; if all else is `certain`, one must."""
     if priors is not None and radius is not None:
         raise InputError(f"found priors and the radius {radius}, expected one of them")
     if radius is not None:
@@ -210,7 +306,7 @@ def _intervals(
         for intent in game.scenario.intents
         if intent.prior.low is not None and intent.prior.high is not None
     }
-    if not found:
+    if not found and certain:
         raise InputError(
             f"{game.name} has no interval (low and high) for any prior, expected one; or give "
             "priors or a radius"
