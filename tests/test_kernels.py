@@ -169,6 +169,52 @@ def normal_form(content, radius, most):
     return -found.fun
 
 
+def at_odds(seed, kind, behaviours):
+    """Return two intents who may ask anything, and whom different responses do good."""
+    turns, signals, ways_out = kind
+    rng = np.random.default_rng(seed)
+    content = random_content(Shape(turns, behaviours, 2, ways_out, signals, 2, seed))
+    asks = [part["name"] for part in content["asks"]]
+    names = [part["name"] for part in content["signals"]]
+
+    def row(labels):
+        return dict(zip(labels, rng.dirichlet(np.full(len(labels), 2.0)).tolist(), strict=True))
+
+    for part in content["responses"]:
+        part["ends"] = False
+    content["channel"] = [
+        {"intents": [part["name"]], "asks": [ask], "probabilities": row(names),
+         "source": "assumption"}
+        for part in content["intents"] for ask in asks[:2]
+    ]  # fmt: skip
+    for k, part in enumerate(content["intents"]):
+        part["asks"] = asks
+        part["prior"]["value"] = 1 / len(behaviours)
+        if part["behaviour"] == "kernel":
+            after = {response["name"]: row(asks) for response in content["responses"]}
+            part["kernel"] |= {"opening": row(asks), "after": after}
+        good = rng.uniform(0.5, 3.0, 2) * [1, -1] * (-1) ** k
+        content["payoff"]["satisfaction"][k]["values"] = dict(
+            zip(("answer0", "answer1"), good.tolist(), strict=True)
+        )
+    content["weights"]["alpha"]["value"] = 1.0
+    return content
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 2**20),
+    st.sampled_from([0.1, 0.2, 0.3]),
+    st.sampled_from([(1, 2, 1), (1, 1, 2), (1, 2, 2), (2, 1, 0)]),
+    st.sampled_from([("kernel", "kernel"), ("kernel", "adversarial")]),
+)
+def test_intents_at_odds_have_the_value_of_the_normal_form(seed, radius, kind, behaviours):
+    """What is best depends on what nature does: each way of it has its own posterior."""
+    content = at_odds(seed, kind, behaviours)
+    found = solve(factored_game(scenario_from(content, "at odds")), radius).robustness
+    assert found.value == pytest.approx(normal_form(content, radius, most=3000), abs=1e-8)
+
+
 @settings(deadline=None, max_examples=40)
 @given(shapes, radii, st.booleans())
 def test_the_normal_form_against_natures_corners_has_the_same_value(shape, radius, explicit):
