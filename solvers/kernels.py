@@ -21,8 +21,8 @@ from jaxtyping import Float, Int
 
 from csa_games.arrays import Array
 from csa_games.factored import factored_game
-from csa_games.fold import backup, mean_of, reach, rows_of, table_of
-from csa_games.game import USER, Game
+from csa_games.fold import Payoff, backup, mean_of, reach, rows_of, table_of
+from csa_games.game import USER, Game, SequenceForm
 from csa_games.guard.keys import intent_of
 from csa_games.scenario import Intent, Kernel, Scenario
 from solvers.guarantee import Freedom, against, least_of, worst_reaction
@@ -82,27 +82,37 @@ def freed(scenario: Scenario, radius: float) -> Freed:
 
 
 def worst_kernel(
-    given: Freed, policy: Float[Array, "I A"], number: Float[np.ndarray, " L"], intent: str
-) -> tuple[KernelRows, float]:
-    """Return the kernel of `intent` found that makes least of its `number`, and how much.
+    given: Freed,
+    form: SequenceForm,
+    policy: Float[Array, "I A"],
+    number: Float[np.ndarray, " L"],
+    intent: str,
+) -> tuple[Float[np.ndarray, "I_0 A_0"], float]:
+    """Return the users' policy with the kernel of `intent` that makes least of its `number` found.
 
-    The search changes one row after the other, towards the one that is best to first order, as long
-    as that makes the number less: a descent from the scenario's kernel, and another one from the
-    mean of what nature does where it may pick rows anew. Against every kernel it found the number
-    is exact; that none is worse is not proved.
+    Also returns how much that is. `form` is the game's, or one with another channel. The search
+    changes one row after the other, towards the one that is best to first order, as long as that
+    makes the number less: a descent from the scenario's kernel, and another one from the mean of
+    what nature does where it may pick rows anew. Against every kernel it found the number is exact;
+    that none is worse is not proved.
     """
-    starts = [given.reaction, _mean_rows(given, policy, number)]
-    table, value = min(
-        (_descent(given, policy, number, intent, start) for start in starts),
-        key=lambda found: found[1],
-    )
+    free, _ = worst_reaction(form, policy, number, given.freedom)
+    payoff = against(form, policy, number)
+    rounding = STATIONARY * max(float(np.abs(number).max(initial=0.0)), 1e-300)
+    starts = (given.reaction, _mean_rows(given, free))
+    descents = (_descent(given, payoff, intent, start, rounding) for start in starts)
+    return min(descents, key=lambda found: found[1])
+
+
+def rows_in(given: Freed, users: Float[np.ndarray, "I_0 A_0"], intent: str) -> KernelRows:
+    """Return the rows of the kernel of `intent` in the users' policy."""
     rows = {}
     for k, (who, label) in enumerate(given.labels):
         if who == intent:
             first = int(np.argmax(given.row == k))
             asks = given.game.names.actions[USER][first]
-            rows[label] = dict(zip(asks, table[first].tolist(), strict=False))
-    return rows, value
+            rows[label] = dict(zip(asks, users[first].tolist(), strict=False))
+    return rows
 
 
 def _choosing(intent: Intent) -> Intent:
@@ -116,15 +126,10 @@ def _row(kernel: Kernel, key: str) -> tuple[str, Mapping[str, float]]:
 
 
 def _descent(
-    given: Freed,
-    policy: Float[Array, "I A"],
-    number: Float[np.ndarray, " L"],
-    intent: str,
-    start: Float[np.ndarray, "I A"],
+    given: Freed, payoff: Payoff, intent: str, start: Float[np.ndarray, "I A"], rounding: float
 ) -> tuple[Float[np.ndarray, "I A"], float]:
     """Return the users' policy that a descent from `start` ends with, and its value."""
     treeplex = given.game.form.treeplex[USER]
-    payoff = against(given.game.form, policy, number)
     infosets = [
         np.flatnonzero(given.row == k) for k, (who, _) in enumerate(given.labels) if who == intent
     ]
@@ -138,7 +143,6 @@ def _descent(
 
     table = start
     slope, value = worth(table)
-    rounding = STATIONARY * max(float(np.abs(number).max(initial=0.0)), 1e-300)
     for _ in range(SWEEPS):
         before = value
         for where in infosets:
@@ -158,13 +162,10 @@ def _descent(
     return table, value
 
 
-def _mean_rows(
-    given: Freed, policy: Float[Array, "I A"], number: Float[np.ndarray, " L"]
-) -> Float[np.ndarray, "I A"]:
-    """Return, as rows, the mean of what nature does that may pick them anew, weighted by reach."""
+def _mean_rows(given: Freed, free: Float[np.ndarray, "I A"]) -> Float[np.ndarray, "I A"]:
+    """Return, as rows, the mean of a policy that picks them anew, weighted by its reach."""
     treeplex = given.game.form.treeplex[USER]
-    free, _ = worst_reaction(given.game.form, policy, number, given.freedom)
-    plan = table_of(treeplex, reach(treeplex, rows_of(treeplex, free)))
+    plan = np.asarray(table_of(treeplex, reach(treeplex, rows_of(treeplex, free))))
     table = given.reaction.copy()
     for k in range(len(given.labels)):
         where = given.row == k

@@ -31,14 +31,12 @@ import numpy as np
 from jaxtyping import Float
 
 from csa_games.errors import InputError
-from csa_games.evaluate import histories, intent_tags
-from csa_games.factored import factored_game
+from csa_games.evaluate import intent_tags
 from csa_games.findings import Robustness
 from csa_games.game import ASSISTANT, Game, Solution
 from solvers import lp
-from solvers.cells import worst_cells
-from solvers.guarantee import Freedom, Within, certified, guarantee, most, priors_of, secured, size
-from solvers.kernels import Freed, KernelRows, freed, worst_kernel
+from solvers.doubt import Doubted, doubted, own_policy, worst_of
+from solvers.guarantee import Within, certified, most, priors_of, secured, size
 from solvers.sequence import policy_of
 
 METHOD = "robust"
@@ -57,11 +55,6 @@ Numbers = Float[np.ndarray, "C T L"]
 """The assistant's payoff per leaf, for each corner of the weights' box, given each intent."""
 
 
-MOST_PAIRS = 500_000
-"""The largest programs that are worth trying, in histories times corners. With 300,000 HiGHS takes
-half a minute (crisis_guidance, one core)."""
-
-
 def solve(
     game: Game,
     *,
@@ -69,6 +62,7 @@ def solve(
     radius: float | None = None,
     weights: Mapping[str, Interval] | None = None,
     kernels: float = 0.0,
+    channels: float = 0.0,
     payoffs: bool = False,
 ) -> Solution:
     """Return the policy with the best worst case over a set of scenarios, in the security class.
@@ -78,7 +72,8 @@ def solve(
     each prior may be off. With neither the intervals are those of the scenario's file. The set is
     what of this sums to 1; a radius of 0 leaves the prior as it is. `weights` gives intervals of
     "alpha", "beta", "gamma" and "psi"; each doubles the program. `kernels` says how far every
-    reaction probability of kernels that is not 0 may be off. With `payoffs`, satisfaction, risk,
+    reaction probability of kernels that is not 0 may be off, and `channels` the same of signals.
+    With `payoffs`, satisfaction, risk,
     cost, displacement and severities lie in the intervals that the scenario's file gives them.
 
     The result's `robustness` has the worst case, and the price of robustness; all are computed
@@ -89,115 +84,34 @@ def solve(
 
     Raises `InputError` for rational and quantal intents, intervals that are no priors, sets without
     any, intents of prior zero that may have more, of whose conversations the game says nothing, and
-    kernels of games beyond `MOST_PAIRS`.
+    kernels of games beyond `doubt.MOST_PAIRS`.
     """
     began = perf_counter()
     given = priors_of(game, METHOD)
     corners = _corners({} if weights is None else weights)
-    doubt = _doubted(game, kernels, payoffs, len(corners))
-    certain = not (corners[0] or kernels or payoffs)
+    doubt = doubted(game, kernels, channels, payoffs, len(corners))
+    certain = not (corners[0] or kernels or channels or payoffs)
     among = _set(game, given, _intervals(game, given, priors, radius, certain))
-    form, freedom = doubt.game.form, doubt.freedom
     numbers = _numbers(doubt.game, given, corners)
-    scale = max(size(form, number) for corner in numbers for number in corner)
+    scale = max(size(doubt.game.form, number) for corner in numbers for number in corner)
     found = most(
         doubt.game,
-        [guarantee(form, number / scale, freedom) for corner in numbers for number in corner],
+        [doubt.guarantee(number / scale) for corner in numbers for number in corner],
         np.zeros(len(corners) * among.share.shape[1]),
         _worst_case(among, len(corners)),
     )
-    policy = policy_of(form.treeplex[ASSISTANT], found.plan)
-    secures = np.array(
-        [[secured(form, policy, number, freedom) for number in corner] for corner in numbers]
-    )
+    policy = policy_of(doubt.form.treeplex[ASSISTANT], found.plan)
+    secures = np.array([[doubt.secures(policy, number) for number in corner] for corner in numbers])
     value = min(float(_worst(among, ours) @ ours) for ours in secures)
-    intents = [name for name, prior in given.items() if prior > 0]
-    reactions, against_found = _against_found(doubt, policy, numbers, secures, intents)
-    worst = [_worst(among, ours) for ours in against_found]
-    values = [float(prior @ ours) for prior, ours in zip(worst, against_found, strict=True)]
-    at = int(np.argmin(values))
-    own = _own_policy(game, doubt.game, policy)
-    robustness = Robustness(
+    own = own_policy(game, doubt.game, policy)
+    robustness = replace(
+        _worst_found(doubt, policy, numbers, corners, among, list(given)),
         value=value,
-        found=values[at],
-        worst_prior=dict.fromkeys(given, 0.0) | dict(zip(intents, worst[at].tolist(), strict=True)),
-        worst_weights=corners[at],
-        worst_kernels=reactions[at],
         nominal=secured(game.form, own, np.asarray(game.form.leaves.payoff[ASSISTANT], np.float64)),
         optimum=float(lp.solve(game).value[ASSISTANT]),
     )
     solution = certified(game, own, METHOD, found.steps, began)
     return replace(solution, robustness=robustness)
-
-
-@dataclass(frozen=True)
-class _Doubted:
-    """The game whose payoffs are at their worst ends, and whose kernels choose if `freed` says."""
-
-    game: Game
-    freed: Freed | None
-
-    @property
-    def freedom(self) -> Freedom | None:
-        """How freely its users choose, None where only adversarial ones do."""
-        return None if self.freed is None else self.freed.freedom
-
-
-def _doubted(game: Game, kernels: float, payoffs: bool, corners: int) -> _Doubted:
-    """Return `game` with doubts about its kernels and payoffs, itself where there are none."""
-    assert game.scenario is not None  # priors_of has seen to it
-    if not 0 <= kernels <= 1:
-        raise InputError(f"found kernels off by {kernels}, expected a number from 0 to 1")
-    scenario = worst_cells(game.scenario) if payoffs else game.scenario
-    if kernels:
-        if not any(part.kernel is not None and part.prior.value > 0 for part in scenario.intents):
-            raise InputError(
-                f"found kernels off by {kernels}, but {game.name} has no intent of positive prior "
-                "that is a kernel"
-            )
-        if (pairs := histories(game) * corners) > MOST_PAIRS:
-            raise InputError(
-                f"{game.name} has {histories(game):,} histories, and {corners} corners of weights: "
-                f"together {pairs:,}, and with kernels in doubt the exact program takes at most "
-                f"{MOST_PAIRS:,}; take fewer turns or weights"
-            )
-        made = freed(scenario, kernels)
-        return _Doubted(made.game, made)
-    return _Doubted(factored_game(scenario) if payoffs else game, None)
-
-
-def _against_found(
-    doubt: _Doubted,
-    policy: Float[np.ndarray, "I A"],
-    numbers: Numbers,
-    secures: Float[np.ndarray, "C T"],
-    intents: Sequence[str],
-) -> tuple[list[dict[str, KernelRows]], Float[np.ndarray, "C T"]]:
-    """Return by corner the worst kernels found, by intent, and what the policy gets of each intent.
-
-    Against other users that is what it secures.
-    """
-    reactions: list[dict[str, KernelRows]] = [{} for _ in numbers]
-    gets = secures.copy()
-    if doubt.freed is None:
-        return reactions, gets
-    in_doubt = {intent for intent, _ in doubt.freed.labels}
-    for c, corner in enumerate(numbers):
-        for i, name in enumerate(intents):
-            if name in in_doubt:
-                rows, gets[c, i] = worst_kernel(doubt.freed, policy, corner[i], name)
-                reactions[c][name] = rows
-    return reactions, gets
-
-
-def _own_policy(
-    game: Game, other: Game, policy: Float[np.ndarray, "I A"]
-) -> Float[np.ndarray, "I_game A"]:
-    """Return the assistant's `policy` of the `other` layout by the infosets of `game`."""
-    if game.form.signal is not None or other is game:
-        return policy
-    number = {key: i for i, key in enumerate(other.names.infosets[ASSISTANT])}
-    return policy[[number[key] for key in game.names.infosets[ASSISTANT]]]
 
 
 @dataclass(frozen=True)
@@ -211,6 +125,50 @@ class _Set:
     low: Float[np.ndarray, " M"]
     high: Float[np.ndarray, " M"]
     share: Float[np.ndarray, "M T"]
+
+
+def _worst_found(
+    doubt: Doubted,
+    policy: Float[np.ndarray, "I A"],
+    numbers: Numbers,
+    corners: Sequence[Mapping[str, float]],
+    among: _Set,
+    names: Sequence[str],
+) -> Robustness:
+    """Return the worst scenario found for `policy`, and what it gets there; all else is nan.
+
+    Given each intent users and nature only have to do with the number of that intent.
+    """
+    assert doubt.game.scenario is not None
+    intents = [
+        (i, part.name) for i, part in enumerate(doubt.game.scenario.intents) if part.prior.value > 0
+    ]
+    worst: Robustness | None = None
+    for corner, by_intent in zip(corners, numbers, strict=True):
+        found = [
+            worst_of(doubt, policy, number, *intent)
+            for intent, number in zip(intents, by_intent, strict=True)
+        ]
+        gets = np.array([value for value, _, _ in found])
+        prior = _worst(among, gets)
+        if worst is None or prior @ gets < worst.found:
+            who = [name for _, name in intents]
+            worst = Robustness(
+                value=np.nan,
+                found=float(prior @ gets),
+                worst_prior=dict.fromkeys(names, 0.0) | dict(zip(who, prior.tolist(), strict=True)),
+                worst_weights=corner,
+                worst_kernels={
+                    name: rows for name, (_, rows, _) in zip(who, found, strict=True) if rows
+                },
+                worst_channels={
+                    name: rows for name, (_, _, rows) in zip(who, found, strict=True) if rows
+                },
+                nominal=np.nan,
+                optimum=np.nan,
+            )
+    assert worst is not None  # there is a corner
+    return worst
 
 
 def _worst_case(among: _Set, corners: int) -> Within:

@@ -181,7 +181,7 @@ def test_kernels_in_doubt_are_shown_with_the_worst_found(tmp_path, capsys):
     words = ["solve", "crisis_guidance", "--set", "turns=2", "--method", "robust"]
     assert main([*words, "--kernels", "0.05", "--out", str(tmp_path / "run")]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "whatever the kernels are" in text
+    assert "whatever the kernels and channels are" in text
     assert "benign, after refuse" in text
     assert main([*words, "--payoffs", "--out", str(tmp_path / "run")]) == 2
     assert "has no interval in which a payoff could be worse" in capsys.readouterr().err

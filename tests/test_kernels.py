@@ -22,7 +22,7 @@ from csa_games.game import ASSISTANT, USER
 from csa_games.loading import load
 from csa_games.override import override, with_prior
 from csa_games.scenario import builtin_scenarios, scenario_from
-from solvers import robust
+from solvers import doubt
 from solvers.guarantee import least_of, secured
 from solvers.kernels import freed
 
@@ -353,8 +353,8 @@ def test_a_scenario_without_kernels_has_none_in_doubt():
 
 
 def test_large_games_are_refused_before_anything_is_built(monkeypatch):
-    monkeypatch.setattr(robust, "factored_game", None)
-    monkeypatch.setattr(robust, "freed", None)
+    monkeypatch.setattr(doubt, "factored_game", None)
+    monkeypatch.setattr(doubt, "freed", None)
     large = factored_game(override(guidance().scenario, {"turns": 4}))
     with pytest.raises(InputError, match=r"has 12,318,452 histories.*at most 500,000; take fewer"):
         solve(large, 0.1)

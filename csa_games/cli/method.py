@@ -17,7 +17,7 @@ OPTIONS = (
     *("target", "max_steps", "seconds", "dead_zone", "dtype"),
     *("leader", "nudge", "starts", "seed"),
     *("rationality", "epsilon", "select"),
-    *("objective", "budgets", "priors", "radius", "weights", "kernels", "payoffs"),
+    *("objective", "budgets", "priors", "radius", "weights", "kernels", "channels", "payoffs"),
 )
 """The options of all methods; a method refuses those that it does not have."""
 
@@ -96,6 +96,12 @@ def add_method(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="R",
         help="how far every reaction probability of kernels may be off",
+    )
+    robust.add_argument(
+        "--channels",
+        type=float,
+        metavar="R",
+        help="how far every probability of a signal may be off, where the classifier drifts",
     )
     robust.add_argument(
         "--payoffs",

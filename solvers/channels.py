@@ -1,0 +1,244 @@
+"""Channels that are not known exactly: a classifier that drifts.
+
+A channel has one row of probabilities of signals for each intent and ask. Here every probability of
+a row that is not 0 may be off by a radius, within 0 and 1, and the row still sums to 1. Over
+several turns the outcome of a policy is a polynomial in the rows. As for kernels
+(`solvers.kernels`) there is a bound from below and an example from above:
+
+- *From below.* The likelihood of a history of signals, given the intent and the asks, is a product
+  of one entry a turn, and lies between the products of the least and of the most. Nature picks
+  likelihoods within these intervals that sum to 1, at every history of asks and responses anew,
+  knowing the intent. The rows' own products are among them, so that what a policy secures against
+  all of these it secures against every channel within the radius. In one turn nothing is lost.
+  Nature's choice is one more infoset behind each of the users' sequences, with limited freedom
+  (`solvers.guarantee.Freedom`): users, who see no signals, choose before it.
+- *From above.* A descent finds rows against which the policy gets little: an example, and nothing
+  says that there are none worse.
+
+Letters, besides those of `csa_games.game` and `csa_games.grid`: J histories, signals included; N
+infosets of nature's.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from csa_games.arrays import Array
+from csa_games.fold import backup, legal_mask, mean_of, parent_sequences, rows_of, sequence_numbers
+from csa_games.game import ASSISTANT, USER, Grid, Leaves, Level, SequenceForm, Treeplex
+from csa_games.grid import likelihood, public_sequences
+from csa_games.segments import segments
+from solvers.guarantee import Freedom, against, least_of
+
+SWEEPS = 100  # a row after the other; a few are enough
+HALVINGS = 20  # of a step that makes nothing worse
+STATIONARY = 1e-12  # of the largest number: gains below it are rounding
+NUDGE = 1e-4  # of a probability, for differences: they only choose the way of a step
+
+Signal = Float[np.ndarray, "T B Y"]
+
+
+@dataclass(frozen=True)
+class Drifting:
+    """A sequence form in which nature picks likelihoods: `form`, and how freely users and it may.
+
+    Its leaves are histories with their signals; `leaf` says which of the factored leaves each is.
+    The assistant has the infosets that it had.
+    """
+
+    form: SequenceForm
+    freedom: Freedom
+    leaf: Int[np.ndarray, " J"]
+
+
+def around(signal: Signal, radius: float) -> tuple[Signal, Signal]:
+    """Return the least and the most of every probability; those that are 0 stay so."""
+    low, high = np.maximum(signal - radius, 0.0), np.minimum(signal + radius, 1.0)
+    return np.where(signal > 0, low, 0.0), np.where(signal > 0, high, 0.0)
+
+
+def drifting(form: SequenceForm, freedom: Freedom | None, radius: float) -> Drifting:
+    """Return the factored `form` with signals that nature picks, `radius` off the channel at most.
+
+    `freedom` is the users' own, None where they are adversarial.
+    """
+    theirs, ours = form.treeplex
+    box = around(np.asarray(form.signal, np.float64), radius)
+    picks = list(_picks(form, box))
+    legal = legal_mask(theirs)
+    own = Freedom(np.zeros(legal.shape), legal.astype(float)) if freedom is None else freedom
+    treeplex, row, old = _with_nature(
+        theirs,
+        np.concatenate([np.zeros(0, np.int64), *(part.parent for part in picks)]),
+        _stacked([legal, *(np.ones(part.low.shape, bool) for part in picks)]),
+    )
+    low, high = np.zeros((2, treeplex.infosets, treeplex.width))
+    low[row] = _stacked([own.low, *(part.low for part in picks)])
+    high[row] = _stacked([own.high, *(part.high for part in picks)])
+
+    # Conversations that end with the first ask have no signals.
+    silent = np.flatnonzero(np.asarray(form.leaves.sequence[ASSISTANT]) == 0)
+    leaf, ours_last = [silent], [np.zeros(len(silent), np.int64)]
+    theirs_last = [old[np.asarray(form.leaves.sequence[USER])[silent]]]
+    numbers, first = sequence_numbers(treeplex)[row], theirs.infosets
+    for part in picks:
+        signals = part.low.shape[1]
+        leaf.append(np.repeat(part.leaf, signals))
+        theirs_last.append(numbers[first + part.infoset][:, :signals].ravel())
+        ours_last.append(part.sequence.ravel())
+        first += len(part.parent)
+    every = np.concatenate(leaf)
+    sequence = (
+        np.concatenate(theirs_last).astype(np.int32),
+        np.concatenate(ours_last).astype(np.int32),
+    )
+    leaves = Leaves(
+        sequence=sequence,
+        chance=np.asarray(form.leaves.chance)[every],
+        payoff=(np.zeros(len(every)), np.zeros(len(every))),  # numbers come with the question
+        gather=(segments(sequence[0], treeplex.sequences), segments(sequence[1], ours.sequences)),
+    )
+    return Drifting(SequenceForm((treeplex, ours), leaves), Freedom(low, high), every)
+
+
+def worst_channel(
+    form: SequenceForm,
+    users: Float[np.ndarray, "I_0 A_0"],
+    policy: Float[Array, "I A"],
+    number: Float[np.ndarray, " L"],
+    intent: int,
+    box: tuple[Signal, Signal],
+) -> tuple[Signal, float]:
+    """Return the channel found that makes least of an intent's `number`, and how much.
+
+    The users' policy is kept. A descent from the channel of the factored `form`: one row after the
+    other is moved within the `box` as long as that makes the number less. Against every channel it
+    found the number is exact; that none is worse is not proved.
+    """
+    table = rows_of(form.treeplex[USER], users)
+
+    def worth(signal: Signal) -> float:
+        payoff = against(replace(form, signal=signal), policy, number)
+        return float(backup(form.treeplex[USER], payoff, mean_of(table))[1])
+
+    signal = np.asarray(form.signal, np.float64)
+    value = worth(signal)
+    rounding = STATIONARY * max(float(np.abs(number).max(initial=0.0)), 1e-300)
+    low, high = (part[intent] for part in box)
+    for _ in range(SWEEPS):
+        before = value
+        for ask in np.flatnonzero((high > low).any(axis=1)).tolist():
+            steep = _slope(worth, signal, (intent, ask))
+            aim = np.zeros_like(signal)
+            least = least_of(steep[:, None], low[ask][:, None], high[ask][:, None])[:, 0]
+            aim[intent, ask] = least - signal[intent, ask]
+            for step in 0.5 ** np.arange(HALVINGS if steep @ aim[intent, ask] < -rounding else 0):
+                if (less := worth(signal + step * aim)) < value - rounding:
+                    signal, value = signal + step * aim, less
+                    break
+        if value >= before:
+            break
+    return signal, value
+
+
+def _slope(
+    worth: Callable[[Signal], float], signal: Signal, row: tuple[int, int]
+) -> Float[np.ndarray, " Y"]:
+    """Return the slope of `worth` in each probability of a row, by central differences."""
+    slope = np.zeros(signal.shape[2])
+    for y in range(len(slope)):
+        nudge = np.zeros_like(signal)
+        nudge[(*row, y)] = NUDGE
+        slope[y] = (worth(signal + nudge) - worth(signal - nudge)) / (2 * NUDGE)
+    return slope
+
+
+@dataclass(frozen=True)
+class _Picks:
+    """Nature's infosets of one turn. Letters: Z the histories of signals, M leaves behind them."""
+
+    parent: Int[np.ndarray, " N"]  # the users' sequence before
+    low: Float[np.ndarray, "N Z"]
+    high: Float[np.ndarray, "N Z"]
+    leaf: Int[np.ndarray, " M"]
+    infoset: Int[np.ndarray, " M"]  # which of the N is before the leaf
+    sequence: Int[np.ndarray, "M Z"]  # the assistant's
+
+
+def _picks(form: SequenceForm, box: tuple[Signal, Signal]) -> Iterator[_Picks]:
+    """Yield nature's infosets turn by turn: one for each history of asks and responses before.
+
+    Leaves behind the same one share the likelihoods, as they do of a channel.
+    """
+    ours = form.treeplex[ASSISTANT]
+    user, public = map(np.asarray, form.leaves.sequence)
+    numbers, start, infosets = sequence_numbers(ours), 1, 0
+    for grid in ours.levels:
+        assert isinstance(grid, Grid)
+        p, q, z = grid.axes
+        shape = (p, grid.responses, q, len(box[0]))
+        stop = start + public_sequences(grid, len(box[0]))
+        leaf = np.flatnonzero((start <= public) & (public < stop))
+        asked, response, answered, intent = np.unravel_index(public[leaf] - start, shape)
+        (parent, who, asks, _), infoset = np.unique(
+            np.stack([user[leaf], intent, asked, answered]), axis=1, return_inverse=True
+        )
+        least, most = (np.asarray(likelihood(end, grid.turn + 1))[asks, who] for end in box)
+        ends = infosets + (asked * q + answered)[:, None] * z + np.arange(z)
+        yield _Picks(
+            parent=parent,
+            low=least,
+            high=np.minimum(most, 1.0),
+            leaf=leaf,
+            infoset=infoset.reshape(-1),
+            sequence=numbers[ends, response[:, None]],
+        )
+        start, infosets = stop, infosets + grid.infosets
+
+
+def _with_nature(
+    treeplex: Treeplex, parents: Int[np.ndarray, " N"], legal: Bool[np.ndarray, "I_N W"]
+) -> tuple[Treeplex, Int[np.ndarray, " I_N"], Int[np.ndarray, " S"]]:
+    """Return a treeplex with N more infosets, behind the sequences `parents`.
+
+    `legal` are the actions of the old ones and then of the new. Also returns the place of each of
+    these in the new treeplex, and the new number of every old sequence.
+    """
+    old = sequence_numbers(treeplex)
+    whose, action = np.zeros((2, treeplex.sequences), np.int64)
+    there = legal_mask(treeplex)
+    whose[old[there]], action[old[there]] = np.nonzero(there)
+    depth = np.repeat(np.arange(len(treeplex.levels)), [k.infosets for k in treeplex.levels])
+    after = np.concatenate([parent_sequences(treeplex), parents]).astype(np.int64)
+    below = np.where(parents > 0, 1 + np.append(depth, -1)[whose[parents]], 0)
+    depth = np.concatenate([depth, below])
+    count = np.bincount(depth)
+    order = np.argsort(depth, kind="stable")
+    row = np.argsort(order, kind="stable")
+    within = row - (np.cumsum(count) - count)[depth]
+    width = legal.shape[1]
+
+    # The place of every old sequence within its level; the empty one has place 0.
+    position = np.zeros(treeplex.sequences, np.int64)
+    position[old[there]] = (action * count[depth[whose]] + within[whose])[old[there]]
+    levels = []
+    for k in range(len(count)):
+        here = order[depth[order] == k]
+        slots = 1 if k == 0 else int(count[k - 1]) * width
+        parent = position[after[here]].astype(np.int32)
+        levels.append(Level(legal[here].T[None], parent, segments(parent, slots)))
+    made = Treeplex(tuple(levels), width)
+    numbers = sequence_numbers(made)[row]
+    moved = np.zeros(treeplex.sequences, np.int64)
+    moved[old[there]] = numbers[: treeplex.infosets][:, : there.shape[1]][there]
+    return made, row, moved
+
+
+def _stacked(tables: Sequence[np.ndarray]) -> np.ndarray:
+    """Return tables one below the other, filled up with zeros to the same width."""
+    width = max(table.shape[1] for table in tables)
+    return np.concatenate(
+        [np.pad(table, ((0, 0), (0, width - table.shape[1]))) for table in tables]
+    )
