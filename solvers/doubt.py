@@ -25,7 +25,7 @@ MOST_PAIRS = 500_000
 half a minute (crisis_guidance, one core)."""
 
 
-MOST_PAIRS_DRIFTING = 20_000
+MOST_PAIRS_DRIFTING = 50_000
 """The same with channels in doubt."""
 
 
