@@ -19,7 +19,7 @@ Letters, besides those of `csa_games.game` and `csa_games.grid`: J histories, si
 infosets of nature's.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,12 +30,8 @@ from csa_games.fold import backup, legal_mask, mean_of, parent_sequences, rows_o
 from csa_games.game import ASSISTANT, USER, Grid, Leaves, Level, SequenceForm, Treeplex
 from csa_games.grid import likelihood, public_sequences
 from csa_games.segments import segments
-from solvers.guarantee import Freedom, against, least_of
-
-SWEEPS = 100  # a row after the other; a few are enough
-HALVINGS = 20  # of a step that makes nothing worse
-STATIONARY = 1e-12  # of the largest number: gains below it are rounding
-NUDGE = 1e-4  # of a probability, for differences: they only choose the way of a step
+from solvers.descent import descend
+from solvers.guarantee import Freedom, against
 
 Signal = Float[np.ndarray, "T B Y"]
 
@@ -113,46 +109,26 @@ def worst_channel(
 ) -> tuple[Signal, float]:
     """Return the channel found that makes least of an intent's `number`, and how much.
 
-    The users' policy is kept. A descent from the channel of the factored `form`: one row after the
-    other is moved within the `box` as long as that makes the number less. Against every channel it
-    found the number is exact; that none is worse is not proved.
+    The users' policy is kept. A descent (`solvers.descent`) from the channel of the factored
+    `form`, within the `box`. Against the channel found the number is exact; that none is worse is
+    not proved.
     """
     table = rows_of(form.treeplex[USER], users)
+    signal = np.asarray(form.signal, np.float64)
 
-    def worth(signal: Signal) -> float:
-        payoff = against(replace(form, signal=signal), policy, number)
+    def put(rows: Float[np.ndarray, "B Y"]) -> Signal:
+        changed = signal.copy()
+        changed[intent] = rows
+        return changed
+
+    def worth(rows: Float[np.ndarray, "B Y"]) -> float:
+        payoff = against(replace(form, signal=put(rows)), policy, number)
         return float(backup(form.treeplex[USER], payoff, mean_of(table))[1])
 
-    signal = np.asarray(form.signal, np.float64)
-    value = worth(signal)
-    rounding = STATIONARY * max(float(np.abs(number).max(initial=0.0)), 1e-300)
     low, high = (part[intent] for part in box)
-    for _ in range(SWEEPS):
-        before = value
-        for ask in np.flatnonzero((high > low).any(axis=1)).tolist():
-            steep = _slope(worth, signal, (intent, ask))
-            aim = np.zeros_like(signal)
-            least = least_of(steep[:, None], low[ask][:, None], high[ask][:, None])[:, 0]
-            aim[intent, ask] = least - signal[intent, ask]
-            for step in 0.5 ** np.arange(HALVINGS if steep @ aim[intent, ask] < -rounding else 0):
-                if (less := worth(signal + step * aim)) < value - rounding:
-                    signal, value = signal + step * aim, less
-                    break
-        if value >= before:
-            break
-    return signal, value
-
-
-def _slope(
-    worth: Callable[[Signal], float], signal: Signal, row: tuple[int, int]
-) -> Float[np.ndarray, " Y"]:
-    """Return the slope of `worth` in each probability of a row, by central differences."""
-    slope = np.zeros(signal.shape[2])
-    for y in range(len(slope)):
-        nudge = np.zeros_like(signal)
-        nudge[(*row, y)] = NUDGE
-        slope[y] = (worth(signal + nudge) - worth(signal - nudge)) / (2 * NUDGE)
-    return slope
+    scale = float(np.abs(number).max(initial=0.0))
+    rows, value = descend(worth, signal[intent], low, high, scale)
+    return put(rows), value
 
 
 @dataclass(frozen=True)

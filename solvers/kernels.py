@@ -21,15 +21,12 @@ from jaxtyping import Float, Int
 
 from csa_games.arrays import Array
 from csa_games.factored import factored_game
-from csa_games.fold import Payoff, backup, mean_of, reach, rows_of, table_of
+from csa_games.fold import backup, mean_of, reach, rows_of, table_of
 from csa_games.game import USER, Game, SequenceForm
 from csa_games.guard.keys import intent_of
 from csa_games.scenario import Intent, Kernel, Scenario
-from solvers.guarantee import Freedom, against, least_of, worst_reaction
-
-SWEEPS = 100  # a row after the other; a few are enough
-HALVINGS = 20  # of a step that makes nothing worse
-STATIONARY = 1e-12  # of the largest number: gains below it are rounding
+from solvers.descent import descend
+from solvers.guarantee import Freedom, against, worst_reaction
 
 KernelRows = Mapping[str, Mapping[str, float]]
 """Of a kernel, "opening" or "after RESPONSE" -> probabilities by ask."""
@@ -90,18 +87,36 @@ def worst_kernel(
 ) -> tuple[Float[np.ndarray, "I_0 A_0"], float]:
     """Return the users' policy with the kernel of `intent` that makes least of its `number` found.
 
-    Also returns how much that is. `form` is the game's, or one with another channel. The search
-    changes one row after the other, towards the one that is best to first order, as long as that
-    makes the number less: a descent from the scenario's kernel, and another one from the mean of
-    what nature does where it may pick rows anew. Against every kernel it found the number is exact;
-    that none is worse is not proved.
+    Also returns how much that is. `form` is the game's, or one with another channel. There is a
+    descent (`solvers.descent`) from the scenario's kernel, and another one from the mean of what
+    nature does where it may pick rows anew. Against the kernel found the number is exact; that
+    none is worse is not proved.
     """
-    free, _ = worst_reaction(form, policy, number, given.freedom)
+    treeplex, freedom = form.treeplex[USER], given.freedom
+    free, _ = worst_reaction(form, policy, number, freedom)
     payoff = against(form, policy, number)
-    rounding = STATIONARY * max(float(np.abs(number).max(initial=0.0)), 1e-300)
-    starts = (given.reaction, _mean_rows(given, free))
-    descents = (_descent(given, payoff, intent, start, rounding) for start in starts)
-    return min(descents, key=lambda found: found[1])
+    own = [k for k, (who, _) in enumerate(given.labels) if who == intent]
+    where = [np.flatnonzero(given.row == k) for k in own]
+
+    def react(rows: Float[np.ndarray, "K A"]) -> Float[np.ndarray, "I A"]:
+        table = given.reaction.copy()
+        for infosets, row in zip(where, rows, strict=True):
+            table[infosets] = row
+        return table
+
+    def worth(rows: Float[np.ndarray, "K A"]) -> float:
+        return float(backup(treeplex, payoff, mean_of(rows_of(treeplex, react(rows))))[1])
+
+    first = [infosets[0] for infosets in where]
+    low, high, nominal = (table[first] for table in (freedom.low, freedom.high, given.reaction))
+    plan = np.asarray(table_of(treeplex, reach(treeplex, rows_of(treeplex, free))))
+    weight = np.stack([plan[infosets].sum(axis=0) for infosets in where])
+    mass = weight.sum(axis=1, keepdims=True)
+    mean = np.where(mass > 0, weight / np.where(mass > 0, mass, 1.0), nominal)
+    scale = float(np.abs(number).max(initial=0.0))
+    found = [descend(worth, start, low, high, scale) for start in (nominal, mean)]
+    rows, value = min(found, key=lambda one: one[1])
+    return react(rows), value
 
 
 def rows_in(given: Freed, users: Float[np.ndarray, "I_0 A_0"], intent: str) -> KernelRows:
@@ -123,52 +138,3 @@ def _row(kernel: Kernel, key: str) -> tuple[str, Mapping[str, float]]:
     """Return the label of the row that a kernel reacts by at the infoset `key`, and the row."""
     _, said, response = key.rpartition(">")
     return (f"after {response}", kernel.after[response]) if said else ("opening", kernel.opening)
-
-
-def _descent(
-    given: Freed, payoff: Payoff, intent: str, start: Float[np.ndarray, "I A"], rounding: float
-) -> tuple[Float[np.ndarray, "I A"], float]:
-    """Return the users' policy that a descent from `start` ends with, and its value."""
-    treeplex = given.game.form.treeplex[USER]
-    infosets = [
-        np.flatnonzero(given.row == k) for k, (who, _) in enumerate(given.labels) if who == intent
-    ]
-
-    def worth(table: Float[np.ndarray, "I A"]) -> tuple[Float[np.ndarray, "I A"], float]:
-        """Return the slope in the probabilities of each infoset, and the value."""
-        rows = rows_of(treeplex, table)
-        values, value = backup(treeplex, payoff, mean_of(rows))
-        own = table_of(treeplex, reach(treeplex, rows)).sum(axis=-1)
-        return np.asarray(own[:, None] * table_of(treeplex, values)), float(value)
-
-    table = start
-    slope, value = worth(table)
-    for _ in range(SWEEPS):
-        before = value
-        for where in infosets:
-            first = where[0]
-            bounds = given.freedom.low[first][:, None], given.freedom.high[first][:, None]
-            steep = slope[where].sum(axis=0)
-            aim = least_of(steep[:, None], *bounds)[:, 0] - table[first]
-            for step in 0.5 ** np.arange(HALVINGS if steep @ aim < -rounding else 0):
-                trial = table.copy()
-                trial[where] += step * aim
-                there, less = worth(trial)
-                if less < value - rounding:
-                    table, slope, value = trial, there, less
-                    break
-        if value >= before:
-            break
-    return table, value
-
-
-def _mean_rows(given: Freed, free: Float[np.ndarray, "I A"]) -> Float[np.ndarray, "I A"]:
-    """Return, as rows, the mean of a policy that picks them anew, weighted by its reach."""
-    treeplex = given.game.form.treeplex[USER]
-    plan = np.asarray(table_of(treeplex, reach(treeplex, rows_of(treeplex, free))))
-    table = given.reaction.copy()
-    for k in range(len(given.labels)):
-        where = given.row == k
-        if (mass := plan[where].sum()) > 0:
-            table[where] = plan[where].sum(axis=0) / mass
-    return table

@@ -1,4 +1,4 @@
-"""Policies that are robust: the best worst case over sets of priors, weights, payoffs and kernels.
+"""Policies that are robust: the best worst case over priors, payoffs, kernels and channels.
 
 How many users mean harm is hardly ever known to more than an interval. With the prior p anywhere in
 
@@ -16,10 +16,11 @@ linear or, where users are adversarial, concave in them, so that it is at a corn
 such program per corner, with the same plan and the least of all maximised. Payoffs that lie in
 intervals are at their worst ends at once (`solvers.cells`).
 
-Kernels may be off by a radius. Then V_i is what x secures when nature picks a kernel's reactions
-anew at every history (`solvers.kernels`): less than what it secures against any kernel that is the
-same throughout, and again one linear program. How much less at the most is reported, as what the
-policy gets against the worst kernels found.
+Kernels and channels may be off by a radius. Then V_i is what x secures when nature picks a
+kernel's reactions and the likelihoods of signals anew at every history (`solvers.kernels`,
+`solvers.channels`): no more than what it secures against any kernel and channel that stay the same,
+and again one linear program. By how much it may be less is reported: as what the policy gets
+against the worst of them that were found.
 """
 
 from collections.abc import Mapping, Sequence
@@ -73,18 +74,18 @@ def solve(
     what of this sums to 1; a radius of 0 leaves the prior as it is. `weights` gives intervals of
     "alpha", "beta", "gamma" and "psi"; each doubles the program. `kernels` says how far every
     reaction probability of kernels that is not 0 may be off, and `channels` the same of signals.
-    With `payoffs`, satisfaction, risk,
-    cost, displacement and severities lie in the intervals that the scenario's file gives them.
+    With `payoffs`, satisfaction, risk, cost, displacement and severities lie in the intervals that
+    the scenario's file gives them.
 
     The result's `robustness` has the worst case, and the price of robustness; all are computed
-    from the policy. Where kernels may be off, the worst case is a bound that holds for all of them,
-    and no policy has a better one; beside it stands what the policy gets against the worst that
-    were found. Value and gaps are those of the scenario as it is, with a policy of the users that
-    is worst for the payoff. `steps` counts HiGHS iterations.
+    from the policy. Where kernels or channels may be off, the worst case is a bound that holds for
+    all of them, and no policy has a better bound of this kind; beside it stands what the policy
+    gets against the worst that were found. Value and gaps are those of the scenario as it is, with
+    a policy of the users that is worst for the payoff. `steps` counts HiGHS iterations.
 
     Raises `InputError` for rational and quantal intents, intervals that are no priors, sets without
     any, intents of prior zero that may have more, of whose conversations the game says nothing, and
-    kernels of games beyond `doubt.MOST_PAIRS`.
+    kernels and channels of games beyond `doubt.MOST_PAIRS` and `doubt.MOST_PAIRS_DRIFTING`.
     """
     began = perf_counter()
     given = priors_of(game, METHOD)
