@@ -23,13 +23,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from csa_games.arrays import Array
-from csa_games.fold import backup, legal_mask, mean_of, parent_sequences, rows_of, sequence_numbers
-from csa_games.game import ASSISTANT, USER, Grid, Leaves, Level, SequenceForm, Treeplex
+from csa_games.doubted import explicit_form, with_infosets
+from csa_games.fold import backup, legal_mask, mean_of, rows_of, sequence_numbers
+from csa_games.game import ASSISTANT, USER, Grid, SequenceForm
 from csa_games.grid import likelihood, public_sequences
-from csa_games.segments import segments
 from solvers.descent import descend
 from solvers.guarantee import Freedom, against
 
@@ -65,7 +65,7 @@ def drifting(form: SequenceForm, freedom: Freedom | None, radius: float) -> Drif
     picks = list(_picks(form, box))
     legal = legal_mask(theirs)
     own = Freedom(np.zeros(legal.shape), legal.astype(float)) if freedom is None else freedom
-    treeplex, row, old = _with_nature(
+    treeplex, row, old = with_infosets(
         theirs,
         np.concatenate([np.zeros(0, np.int64), *(part.parent for part in picks)]),
         _stacked([legal, *(np.ones(part.low.shape, bool) for part in picks)]),
@@ -90,13 +90,8 @@ def drifting(form: SequenceForm, freedom: Freedom | None, radius: float) -> Drif
         np.concatenate(theirs_last).astype(np.int32),
         np.concatenate(ours_last).astype(np.int32),
     )
-    leaves = Leaves(
-        sequence=sequence,
-        chance=np.asarray(form.leaves.chance)[every],
-        payoff=(np.zeros(len(every)), np.zeros(len(every))),  # numbers come with the question
-        gather=(segments(sequence[0], treeplex.sequences), segments(sequence[1], ours.sequences)),
-    )
-    return Drifting(SequenceForm((treeplex, ours), leaves), Freedom(low, high), every)
+    chance = np.asarray(form.leaves.chance)[every]
+    return Drifting(explicit_form((treeplex, ours), sequence, chance), Freedom(low, high), every)
 
 
 def worst_channel(
@@ -172,44 +167,6 @@ def _picks(form: SequenceForm, box: tuple[Signal, Signal]) -> Iterator[_Picks]:
             sequence=numbers[ends, response[:, None]],
         )
         start, infosets = stop, infosets + grid.infosets
-
-
-def _with_nature(
-    treeplex: Treeplex, parents: Int[np.ndarray, " N"], legal: Bool[np.ndarray, "I_N W"]
-) -> tuple[Treeplex, Int[np.ndarray, " I_N"], Int[np.ndarray, " S"]]:
-    """Return a treeplex with N more infosets, behind the sequences `parents`.
-
-    `legal` are the actions of the old ones and then of the new. Also returns the place of each of
-    these in the new treeplex, and the new number of every old sequence.
-    """
-    old = sequence_numbers(treeplex)
-    whose, action = np.zeros((2, treeplex.sequences), np.int64)
-    there = legal_mask(treeplex)
-    whose[old[there]], action[old[there]] = np.nonzero(there)
-    depth = np.repeat(np.arange(len(treeplex.levels)), [k.infosets for k in treeplex.levels])
-    after = np.concatenate([parent_sequences(treeplex), parents]).astype(np.int64)
-    below = np.where(parents > 0, 1 + np.append(depth, -1)[whose[parents]], 0)
-    depth = np.concatenate([depth, below])
-    count = np.bincount(depth)
-    order = np.argsort(depth, kind="stable")
-    row = np.argsort(order, kind="stable")
-    within = row - (np.cumsum(count) - count)[depth]
-    width = legal.shape[1]
-
-    # The place of every old sequence within its level; the empty one has place 0.
-    position = np.zeros(treeplex.sequences, np.int64)
-    position[old[there]] = (action * count[depth[whose]] + within[whose])[old[there]]
-    levels = []
-    for k in range(len(count)):
-        here = order[depth[order] == k]
-        slots = 1 if k == 0 else int(count[k - 1]) * width
-        parent = position[after[here]].astype(np.int32)
-        levels.append(Level(legal[here].T[None], parent, segments(parent, slots)))
-    made = Treeplex(tuple(levels), width)
-    numbers = sequence_numbers(made)[row]
-    moved = np.zeros(treeplex.sequences, np.int64)
-    moved[old[there]] = numbers[: treeplex.infosets][:, : there.shape[1]][there]
-    return made, row, moved
 
 
 def _stacked(tables: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,8 +1,8 @@
 """What a scenario says of payoffs, kernels and channels, held in doubt.
 
-Payoffs in doubt are at their worst ends at once (`solvers.cells`); of kernels and channels there is
-a game in which nature picks them (`solvers.kernels`, `solvers.channels`), for a bound from below,
-and a search for the worst of them, for an example from above.
+Payoffs in doubt are at their worst ends at once (`csa_games.doubted`); of kernels and channels
+there is a game in which nature picks them (`solvers.kernels`, `solvers.channels`), for a bound from
+below, and a search for the worst of them, for an example from above.
 """
 
 from collections.abc import Mapping
@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
+from csa_games.doubted import as_factored, worst_payoffs
 from csa_games.errors import InputError
 from csa_games.evaluate import histories
-from csa_games.factored import factored_game
 from csa_games.game import ASSISTANT, Game, SequenceForm
-from solvers.cells import worst_cells
 from solvers.channels import Drifting, Signal, around, drifting, worst_channel
 from solvers.guarantee import Freedom, Guarantee, guarantee, secured, worst_reaction
 from solvers.kernels import Freed, freed, rows_in, worst_kernel
@@ -88,12 +87,12 @@ def doubted(game: Game, kernels: float, channels: float, payoffs: bool, corners:
             f"together {pairs:,}, and with {'channels' if channels else 'kernels'} in doubt the "
             f"exact program takes at most {most_pairs:,}; take fewer turns or weights"
         )
-    scenario = worst_cells(game.scenario) if payoffs else game.scenario
-    made = freed(scenario, kernels) if kernels else None
+    game = worst_payoffs(game) if payoffs else game
+    made = freed(game, kernels) if kernels else None
     if made is not None:
         game = made.game
-    elif payoffs or channels:
-        game = factored_game(scenario)
+    elif channels:
+        game = as_factored(game)
     if not channels:
         return Doubted(game, made, None, None)
     drift = drifting(game.form, None if made is None else made.freedom, channels)

@@ -146,12 +146,13 @@ def worst_reaction(
     legal = legal_mask(theirs)
     given = Freedom(np.zeros(legal.shape), legal.astype(float)) if freedom is None else freedom
     low, high, there = (
-        tuple(map(np.asarray, rows_of(theirs, table))) for table in (given.low, given.high, legal)
+        tuple(map(np.asarray, rows_of(theirs, table)))
+        for table in (given.low, given.high, legal.astype(float))
     )
     chosen: dict[int, np.ndarray] = {}
 
     def least(q: Array, k: int) -> Array:
-        chosen[k] = least_of(np.where(there[k], q, np.inf), low[k], high[k])
+        chosen[k] = least_of(np.where(there[k] > 0, q, np.inf), low[k], high[k])
         return (chosen[k] * q).sum(axis=-2)
 
     _, value = backup(theirs, against(form, policy, number), least)

@@ -20,11 +20,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from csa_games.arrays import Array
-from csa_games.factored import factored_game
-from csa_games.fold import backup, mean_of, reach, rows_of, table_of
+from csa_games.doubted import free_kernels
+from csa_games.fold import backup, legal_mask, mean_of, reach, rows_of, table_of
 from csa_games.game import USER, Game, SequenceForm
-from csa_games.guard.keys import intent_of
-from csa_games.scenario import Intent, Kernel, Scenario
 from solvers.descent import descend
 from solvers.guarantee import Freedom, against, worst_reaction
 
@@ -46,36 +44,20 @@ class Freed:
     labels: tuple[tuple[str, str], ...]  # [K]: the intent, and "opening" or "after RESPONSE"
 
 
-def freed(scenario: Scenario, radius: float) -> Freed:
-    """Return the game of `scenario`, kernels and adversarial users only, with kernels that choose.
+def freed(game: Game, radius: float) -> Freed:
+    """Return a dialogue of kernels and adversarial users with kernels that choose.
 
     The probabilities of theirs that are not 0 may be off by `radius`.
     """
-    kernels = {
-        part.name: part.kernel
-        for part in scenario.intents
-        if part.kernel is not None and part.prior.value > 0
-    }
-    choosing = [_choosing(part) if part.name in kernels else part for part in scenario.intents]
-    game = factored_game(scenario.model_copy(update={"intents": choosing}))
-    treeplex = game.form.treeplex[USER]
-    low = np.zeros((treeplex.infosets, treeplex.width))
-    high, reaction = np.zeros_like(low), np.zeros_like(low)
-    row = np.full(treeplex.infosets, -1)
-    labels: dict[tuple[str, str], int] = {}
-    for i, (key, asks) in enumerate(
-        zip(game.names.infosets[USER], game.names.actions[USER], strict=True)
-    ):
-        high[i, : len(asks)] = 1.0
-        if (kernel := kernels.get(intent_of(key))) is None:
-            continue
-        label, chances = _row(kernel, key)
-        row[i] = labels.setdefault((intent_of(key), label), len(labels))
-        chance = np.array([chances.get(ask, 0.0) for ask in asks])
-        reaction[i, : len(asks)] = chance
-        low[i, : len(asks)] = np.maximum(chance - radius, 0.0)
-        high[i, : len(asks)] = np.where(chance > 0, np.minimum(chance + radius, 1.0), 0.0)
-    return Freed(game, Freedom(low, high), reaction, row, tuple(labels))
+    free = free_kernels(game)
+    legal = legal_mask(free.game.form.treeplex[USER])
+    labels = tuple(dict.fromkeys(label for label in free.labels if label is not None))
+    row = np.array([-1 if one is None else labels.index(one) for one in free.labels], np.int64)
+    chance, kernel = free.reaction, (row >= 0)[:, None]
+    low = np.where(kernel, np.maximum(chance - radius, 0.0), 0.0)
+    high = np.where(chance > 0, np.minimum(chance + radius, 1.0), 0.0)
+    high = np.where(kernel, high, legal.astype(np.float64))
+    return Freed(free.game, Freedom(low, high), chance, row, labels)
 
 
 def worst_kernel(
@@ -128,13 +110,3 @@ def rows_in(given: Freed, users: Float[np.ndarray, "I_0 A_0"], intent: str) -> K
             asks = given.game.names.actions[USER][first]
             rows[label] = dict(zip(asks, users[first].tolist(), strict=False))
     return rows
-
-
-def _choosing(intent: Intent) -> Intent:
-    return intent.model_copy(update={"behaviour": "adversarial", "kernel": None})
-
-
-def _row(kernel: Kernel, key: str) -> tuple[str, Mapping[str, float]]:
-    """Return the label of the row that a kernel reacts by at the infoset `key`, and the row."""
-    _, said, response = key.rpartition(">")
-    return (f"after {response}", kernel.after[response]) if said else ("opening", kernel.opening)

@@ -14,7 +14,7 @@ that of an equilibrium.
 The assistant's weights alpha, beta, gamma and psi may lie in intervals as well. The worst case is
 linear or, where users are adversarial, concave in them, so that it is at a corner of their box: one
 such program per corner, with the same plan and the least of all maximised. Payoffs that lie in
-intervals are at their worst ends at once (`solvers.cells`).
+intervals are at their worst ends at once (`csa_games.doubted`).
 
 Kernels and channels may be off by a radius. Then V_i is what x secures when nature picks a
 kernel's reactions and the likelihoods of signals anew at every history (`solvers.kernels`,

@@ -316,7 +316,7 @@ def test_a_radius_of_zero_changes_nothing(seed):
     """Of no policy: what it secures against kernels that may not choose is what it secured."""
     dialogue = factored_game(random_scenario(seed, security=True))
     _, policy = random_policy(dialogue, seed)
-    still = freed(dialogue.scenario, 0.0)
+    still = freed(dialogue, 0.0)
     payoffs = (np.asarray(game.form.leaves.payoff[ASSISTANT]) for game in (dialogue, still.game))
     expected, free = next(payoffs), next(payoffs)
     found = secured(still.game.form, policy, free, still.freedom)
@@ -353,7 +353,6 @@ def test_a_scenario_without_kernels_has_none_in_doubt():
 
 
 def test_large_games_are_refused_before_anything_is_built(monkeypatch):
-    monkeypatch.setattr(doubt, "factored_game", None)
     monkeypatch.setattr(doubt, "freed", None)
     large = factored_game(override(guidance().scenario, {"turns": 4}))
     with pytest.raises(InputError, match=r"has 12,318,452 histories.*at most 500,000; take fewer"):
