@@ -218,6 +218,10 @@ class Cells(_Part):
     """The asks they hold for; all where left out."""
     values: Annotated[dict[Name, PerTurn], Field(min_length=1)]
     """A number by response, or one for each turn."""
+    low: dict[Name, PerTurn] | None = None
+    """Where the intervals of the values begin, by response; one number, or one for each turn."""
+    high: dict[Name, PerTurn] | None = None
+    """Where the intervals of the values end, by response; one number, or one for each turn."""
     source: Source
     """Where the numbers come from."""
 
@@ -229,6 +233,10 @@ class RiskCells(Cells):
     """The hazard category, whose severity multiplies the risk."""
     values: Annotated[dict[Name, SharePerTurn], Field(min_length=1)]
     """Risk by response, 0 harmless to 1 fully harmful, or one number for each turn."""
+    low: dict[Name, SharePerTurn] | None = None
+    """Where the intervals of the risks begin, by response; one number, or one for each turn."""
+    high: dict[Name, SharePerTurn] | None = None
+    """Where the intervals of the risks end, by response; one number, or one for each turn."""
 
 
 class Displacement(_Part):
@@ -238,6 +246,10 @@ class Displacement(_Part):
     """The intents it holds for."""
     value: PerTurn
     """The harm in units of ψ, or one number for each turn."""
+    low: PerTurn | None = None
+    """Where the interval of the harm begins; one number, or one for each turn."""
+    high: PerTurn | None = None
+    """Where the interval of the harm ends; one number, or one for each turn."""
     source: Source
     """Where the number comes from."""
 

@@ -13,6 +13,9 @@ ROUNDING = 1e-9  # how far probabilities may be off 1
 Cell = tuple[str, ...]
 """The names that a number stands for, such as (intent, ask, response)."""
 
+Numbers = float | list[float]
+"""A number, or one for each turn."""
+
 Cover = Counter[Cell]
 """How often each cell is given a number."""
 
@@ -158,6 +161,37 @@ def _intervals(scenario: Scenario) -> Iterator[str]:
                 yield f"{field}: found low = {low} and high = {high}, expected low <= high"
             elif not low <= value.value <= high:
                 yield f"{field}.value: found {value.value}, expected it from {low} to {high}"
+    for at, cells in _cells(scenario):
+        for end, bounds in (("low", cells.low or {}), ("high", cells.high or {})):
+            for response, bound in bounds.items():
+                if response not in cells.values:
+                    yield (
+                        f"{at}.{end}: found {response!r}, "
+                        f"expected one of its values: {_list(cells.values)}"
+                    )
+                    continue
+                field, value = f"{at}.values.{response}", cells.values[response]
+                yield from _ends(scenario, field, value, end, bound)
+    for k, part in enumerate(scenario.payoff.displacement):
+        field = f"payoff.displacement[{k}].value"
+        for end, own in (("low", part.low), ("high", part.high)):
+            if own is not None:
+                yield from _ends(scenario, field, part.value, end, own)
+
+
+def _ends(
+    scenario: Scenario, field: str, value: Numbers, end: str, bound: Numbers
+) -> Iterator[str]:
+    """Check that a value is, turn by turn, within the low or high end of its interval."""
+    words, sign = ("at least", 1) if end == "low" else ("at most", -1)
+    turns = zip(_by_turn(scenario, value), _by_turn(scenario, bound), strict=False)
+    for one, other in turns:  # of lists as long as they must be, which is checked elsewhere
+        if sign * one < sign * other:
+            yield f"{field}: found {one}, expected {words} {other}, its {end}"
+
+
+def _by_turn(scenario: Scenario, number: Numbers) -> list[float]:
+    return number if isinstance(number, list) else [number] * scenario.turns
 
 
 def _sums_to_one(field: str, what: str, numbers: Iterable[float]) -> Iterator[str]:
@@ -195,14 +229,17 @@ def _intent(scenario: Scenario, intent: Intent) -> Iterator[str]:
 
 def _per_turn(scenario: Scenario) -> Iterator[str]:
     payoff = scenario.payoff
-    numbers: list[tuple[str, float | list[float]]] = [
-        (f"{at}.values.{response}", value)
+    numbers: list[tuple[str, Numbers]] = [
+        (f"{at}.{name}.{response}", value)
         for at, cells in _cells(scenario)
-        for response, value in cells.values.items()
+        for name in ("values", "low", "high")
+        for response, value in (getattr(cells, name) or {}).items()
     ]
     numbers += [
-        (f"payoff.displacement[{k}].value", displacement.value)
+        (f"payoff.displacement[{k}].{name}", number)
         for k, displacement in enumerate(payoff.displacement)
+        for name in ("value", "low", "high")
+        if (number := getattr(displacement, name)) is not None
     ]
     numbers += [
         (f"payoff.effort[{k}].values.{ask}", value)

@@ -45,6 +45,7 @@ def test_imports_keep_to_the_layout(path):
         allowed = {
             "arrays",
             "devices",
+            "doubted",
             "errors",
             "evaluate",
             "files",
