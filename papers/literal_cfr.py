@@ -11,59 +11,72 @@ from csa_games.rules import Chance, Node, Terminal
 
 NOISE = Fraction(1, 10**12)  # what rounded powers may leave of a tie
 
+ONE = Fraction(1)
+
 Row = list[Fraction]
 Rule = Callable[[Row, Row, int], tuple[Row, Row]]
 """(cumulative regrets, instantaneous regrets, t) -> (new cumulative ones, what is matched)."""
 
 
 def power(base: Fraction, exponent: float) -> Fraction:
+    """Return the power, rounded once where the exponent is not whole."""
     whole = int(exponent)
     return base**whole if whole == exponent else Fraction(float(base) ** exponent)
 
 
 def discount(k: int, exponent: float, constant: Fraction = Fraction(1)) -> Fraction:
     """Return k^a / (k^a + c); without effect at k = 0, where there are no regrets yet."""
-    return power(Fraction(k), exponent) / (power(Fraction(k), exponent) + constant) if k else k
+    if k == 0:
+        return Fraction(0)
+    return power(Fraction(k), exponent) / (power(Fraction(k), exponent) + constant)
 
 
 def cfr(old: Row, r: Row, t: int) -> tuple[Row, Row]:
+    """Zinkevich et al. 2007."""
     new = [x + y for x, y in zip(old, r, strict=True)]
     return new, new
 
 
 def lcfr(old: Row, r: Row, t: int) -> tuple[Row, Row]:
+    """Brown & Sandholm 2019, as R <- R + t r."""
     new = [x + t * y for x, y in zip(old, r, strict=True)]
     return new, new
 
 
 def cfr_plus(old: Row, r: Row, t: int) -> tuple[Row, Row]:
+    """Tammelin 2014."""
     new = [max(x + y, Fraction(0)) for x, y in zip(old, r, strict=True)]
     return new, new
 
 
 def dcfr(old: Row, r: Row, t: int) -> tuple[Row, Row]:
+    """Brown & Sandholm 2019, DCFR(3/2, 0, 2)."""
     positive, negative = discount(t - 1, 1.5), Fraction(1, 2)
     new = [x * (positive if x > 0 else negative) + y for x, y in zip(old, r, strict=True)]
     return new, new
 
 
 def dcfr_plus(old: Row, r: Row, t: int) -> tuple[Row, Row]:
+    """Xu et al. 2024, with the constant of the released code."""
     d = discount(t - 1, 1.5, Fraction(3, 2))
     new = [max(x * d + y, Fraction(0)) for x, y in zip(old, r, strict=True)]
     return new, new
 
 
 def pcfr_plus(old: Row, r: Row, t: int) -> tuple[Row, Row]:
+    """Farina, Kroer & Sandholm 2021."""
     new, _ = cfr_plus(old, r, t)
     return new, [x + y for x, y in zip(new, r, strict=True)]
 
 
 def sapcfr_plus(old: Row, r: Row, t: int) -> tuple[Row, Row]:
+    """ArXiv 2503.12770v2, its prediction scaled by 1/3."""
     new, _ = cfr_plus(old, r, t)
     return new, [x + y / 3 for x, y in zip(new, r, strict=True)]
 
 
 def pdcfr_plus(old: Row, r: Row, t: int) -> tuple[Row, Row]:
+    """Xu et al. 2024, with the exponents of the released code."""
     now, coming = discount(t - 1, 2.3), discount(t, 2.3)
     new = [max(x * now + y, Fraction(0)) for x, y in zip(old, r, strict=True)]
     return new, [x * coming + y for x, y in zip(new, r, strict=True)]
@@ -109,7 +122,7 @@ def averages(root: Callable[[], Node], name: str, steps: int, horizon: int) -> A
         for player in (0, 1):
             found: dict[str, Row] = {}
             own: dict[str, Fraction] = {}
-            _walk(tree, player, policy, found, own, Fraction(1), Fraction(1))
+            _walk(tree, player, policy, found, own, ONE, ONE)
             keep = power(Fraction(t - 1, t), gamma(t, horizon))
             for infoset, r in found.items():
                 at = player, infoset
@@ -133,16 +146,17 @@ def _walk(
     """Return the player's expected payoff below `node`; add up instantaneous regrets in `found`."""
     if isinstance(node, Terminal):
         return Fraction(node.payoffs[player])
-    below = lambda k, mine, theirs: _walk(
-        node.child(k), player, policy, found, own, reach * mine, others * theirs
-    )
+
+    def below(k: int, mine: Fraction, theirs: Fraction) -> Fraction:
+        return _walk(node.child(k), player, policy, found, own, reach * mine, others * theirs)
+
     if isinstance(node, Chance):
         weights = [Fraction(p) for p in node.probabilities]
-        return sum((w * below(k, 1, w) for k, w in enumerate(weights)), Fraction(0))
+        return sum((w * below(k, ONE, w) for k, w in enumerate(weights)), Fraction(0))
     weights = policy[node.player, node.infoset]
     if node.player != player:
-        return sum((w * below(k, 1, w) for k, w in enumerate(weights)), Fraction(0))
-    worth = [below(k, w, 1) for k, w in enumerate(weights)]
+        return sum((w * below(k, ONE, w) for k, w in enumerate(weights)), Fraction(0))
+    worth = [below(k, w, ONE) for k, w in enumerate(weights)]
     mean = sum((w * v for w, v in zip(weights, worth, strict=True)), Fraction(0))
     sofar = found.get(node.infoset, [Fraction(0)] * len(worth))
     found[node.infoset] = [x + others * (v - mean) for x, v in zip(sofar, worth, strict=True)]
