@@ -4,10 +4,12 @@ Slow, and shares nothing with the engine: no arrays, no table of parameters, no 
 of irrational powers, once.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 
-from csa_games.rules import Chance, Node, Terminal
+from csa_games.rules import Chance, Decision, Node, Terminal
 
 NOISE = Fraction(1, 10**12)  # what rounded powers may leave of a tie
 
@@ -167,3 +169,59 @@ def _walk(
 def _normalised(row: Row) -> Row:
     total = sum(row, Fraction(0))
     return [x / total for x in row] if total else [Fraction(1, len(row))] * len(row)
+
+
+def unfolded(node: Node) -> Node:
+    """Return the tree below `node` with all nodes made: walking it again makes none."""
+    if isinstance(node, Terminal):
+        return node
+    below = [unfolded(node.child(k)) for k in range(len(node.actions))]
+    if isinstance(node, Chance):
+        return Chance(node.actions, node.probabilities, below.__getitem__)
+    return Decision(node.player, node.infoset, node.actions, below.__getitem__)
+
+
+def exploitability(tree: Node, policy: Averages) -> Fraction:
+    """Return half of what both players together get by best responses in a zero-sum game."""
+    return (_best_response(tree, 0, policy) + _best_response(tree, 1, policy)) / 2
+
+
+def _best_response(tree: Node, player: int, policy: Averages) -> Fraction:
+    """Return what `player` gets by its best response to the other's part of `policy`."""
+    members: dict[str, list[tuple[Fraction, Decision]]] = defaultdict(list)
+
+    def weights(node: Chance | Decision) -> tuple[Fraction, ...]:
+        if isinstance(node, Chance):
+            return tuple(Fraction(p) for p in node.probabilities)
+        if node.player == player:
+            return (ONE,) * len(node.actions)
+        return policy[node.player, node.infoset]
+
+    def collect(node: Node, reached: Fraction) -> None:
+        """Note the nodes of each of the player's infosets, with their counterfactual reach."""
+        if isinstance(node, Terminal):
+            return
+        if isinstance(node, Decision) and node.player == player:
+            members[node.infoset].append((reached, node))
+        for k, weight in enumerate(weights(node)):
+            collect(node.child(k), reached * weight)
+
+    @cache
+    def choice(infoset: str) -> int:
+        nodes = members[infoset]
+        gains = [
+            sum((reached * worth(node.child(k)) for reached, node in nodes), Fraction(0))
+            for k in range(len(nodes[0][1].actions))
+        ]
+        return gains.index(max(gains))
+
+    def worth(node: Node) -> Fraction:
+        if isinstance(node, Terminal):
+            return Fraction(node.payoffs[player])
+        if isinstance(node, Decision) and node.player == player:
+            return worth(node.child(choice(node.infoset)))
+        parts = (weight * worth(node.child(k)) for k, weight in enumerate(weights(node)) if weight)
+        return sum(parts, Fraction(0))
+
+    collect(tree, ONE)
+    return worth(tree)

@@ -116,6 +116,11 @@ def scenario(responses: Iterable[str] = POINTS) -> Scenario:
                 "cost": [{"values": dict.fromkeys(names, 0.0), "source": ASSUMED}],
             },
             "fallback": {"rungs": [["signal"]], "response": names[0]},
+            "baselines": {
+                "comply": names[0],
+                "refuse": names[-1],
+                "threshold": {"none": names[0]},
+            },
         },
         "constructive_score",
     )
@@ -260,7 +265,10 @@ def remarks(measured: Measured) -> str:
         ]
     )
     pure = max(s for _, s, r in POINTS.values() if r <= CAP)
-    spelled = lambda names: join([POINTS[name][0] for name in names])
+
+    def spelled(names: Iterable[str]) -> str:
+        return join([POINTS[name][0] for name in names])
+
     points = table(
         ("model", "S", "R", f"S - {SCORED_AT:g} R"),
         [
@@ -278,7 +286,9 @@ def remarks(measured: Measured) -> str:
             f"{measured['capped']['satisfaction']:.4f}, the best single model {pure:.3f}.",
             points,
             "## What it does not say",
-            f"S and R were read off a published figure, each to {SCORE_TOLERANCE}. They are scores "
+            "Points and crossings are read off the same figure: agreement says that the reading "
+            "and the solvers are right, not that the scores are. "
+            f"S and R are read to {SCORE_TOLERANCE}. They are scores "
             "by a language model as judge on 383 prompts and carry no sampling error, so that "
             "nothing here says that one model is significantly better than another. Lines that "
             "are nearly parallel cross at an ill-determined beta, hence the tolerances. The "
