@@ -46,12 +46,12 @@ ENGINES = ("openspiel", "openspiel-jax", "noregret", "liteefg", "csa")
 GUARDS = {
     "openspiel": "none: regrets above 0 count",
     "openspiel-jax": "none; float32 by default",
-    "noregret": "none",
+    "noregret": "uniform where all of an infoset's regrets are within 1e-8 of 0",
     "liteefg": "uniform where an infoset's regrets sum to less than 1e-9",
     "csa": "regrets below 1e-8 of the largest chance-weighted payoff count as 0",
 }
 """What each does with tiny regrets, by its source."""
-ENGINE_SECONDS, ENGINE_LIMIT = 8.0, 100.0
+ENGINE_SECONDS, ENGINE_LIMIT = 15.0, 100.0
 
 SHOWN = (1, 2, 3, 5, 7, 10, 20, 33, 50, 97, 100, 200, 500, 1000)
 EARLY, LATE = 10, 1000
@@ -187,8 +187,8 @@ def remarks(measured: Measured) -> str:
         (
             "## What happens",
             "Regret matching plays every action in proportion to its positive regret, and "
-            "uniformly where none is positive. In this game the rules come to exact ties at once: many "
-            "regrets are exactly zero, and the policies of iteration 3 and later are exact "
+            "uniformly where none is positive. In this game the rules come to exact ties at once: "
+            "many regrets are exactly zero, and the policies of iteration 3 and later are exact "
             "equilibria (of iteration 4 and later for CFR). In floating point a regret of zero is "
             "left at about 1e-17, positive for some actions and not for others, by the order in "
             "which sums were taken. Regret matching divides by the sum of these, and out comes an "
@@ -220,8 +220,9 @@ def remarks(measured: Measured) -> str:
             "another one: 5 / (24 t (t + 1)) for what is 17 / (12 t (t + 1)) with the usual "
             "averaging. Read in source only: the code of DDCFR (0e4de9b) and that of PDCFR+ "
             "have no guard, gpugt of Kim and Sandholm takes the uniform policy where an infoset's "
-            "regrets sum to less than 1e-8. OpenSpiel's JAX solver says in its docstring that "
-            "zeroing small regrets makes it match the others.",
+            "regrets sum to less than 1e-8, and the noregret that was rewritten in May 2026, "
+            "unlike the release above, has none. OpenSpiel's JAX solver says in its docstring "
+            "that rounding small regrets to zero makes it match the solver in Python.",
             "## What it changes",
             "Convergence curves on this game, in any library without a guard, show how rounding "
             "errors are averaged away, and not how the rules converge: the exact curves of CFR+, "
@@ -240,10 +241,11 @@ def remarks(measured: Measured) -> str:
             "any policy keeps the regret bound, and the averages converge to equilibrium, only "
             "later. The other games of that repository are not affected: on Kuhn, Goofspiel with "
             "three cards, Liar's dice with three sides and Leduc the same authors' curves are "
-            "those of our solvers ([convergence curves](../cfr_curves)), and what they conclude "
-            "from those games and from larger ones does not rest on this one. Nor is a "
-            "dead zone free: too small a one fails late, as the table shows, one that is too large "
-            "cuts real regrets, and one that grows with the iterations does so sooner or later. "
+            "those of our solvers ([convergence curves](../cfr_curves)). What they conclude "
+            "from those games and from larger ones does not rest on this one, and their ranking "
+            "of the rules here is the same in exact arithmetic. Nor is a dead zone free: one that "
+            "is too small helps nothing, as the table shows, and one that is too large cuts real "
+            "regrets. "
             "Whether the same effect is behind odd values in other published Battleship data "
             "([Kim and Sandholm](../kim_sandholm_2026)) we do not know.",
         )
@@ -287,7 +289,7 @@ def _libraries(measured: Measured) -> str:
             (
                 row["engine"],
                 str(row["version"]),
-                *(f"{points[t]:.3e}" if t in points else row["status"] for t in LIBRARY_STEPS),
+                *(f"{points[t]:.3e}" if t in points else "not reached" for t in LIBRARY_STEPS),
                 GUARDS[row["engine"]],
             )
         )
