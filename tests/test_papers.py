@@ -71,7 +71,7 @@ def test_agreement_is_computed():
 
 @pytest.fixture
 def copied(tmp_path, monkeypatch):
-    """A paper's folder elsewhere, as in the tree, and the paper."""
+    """Return a paper, its results, and its folder elsewhere, as in the tree."""
     one = PAPERS["oyster_1"]
     results = paper.read(one)
     monkeypatch.setattr(paper, "FOLDER", tmp_path)
