@@ -55,7 +55,9 @@ ENGINE_SECONDS, ENGINE_LIMIT = 15.0, 100.0
 
 SHOWN = (1, 2, 3, 5, 7, 10, 20, 33, 50, 97, 100, 200, 500, 1000)
 EARLY, LATE = 10, 1000
-LIBRARY_STEPS = (10, 97)  # where engines are checked, too
+LIBRARY_STEPS = (10, 97)  # of those shown, where engines are checked, too
+TABLE_STEPS = (10, 51)  # where all engines are checked, however slow
+NEAR = 1e-3  # of the exact value: our own solver follows it until it does not
 CLOSE, SHARP = 1e-6, 1e-9
 
 ROUNDING = "the published run follows rounding errors in regrets that are exactly zero; see below"
@@ -216,7 +218,8 @@ def remarks(measured: Measured) -> str:
             "CFR+ in libraries as they are installed, each with its own averaging, and the same "
             "game. The last column is by their source.",
             _libraries(measured),
-            "LiteEFG averages the policies after each update, which makes its exact value "
+            "OpenSpiel's two solvers show the effect; noregret and LiteEFG, which have guards, do "
+            "not. LiteEFG averages the policies after each update, which makes its exact value "
             "another one: 5 / (24 t (t + 1)) for what is 17 / (12 t (t + 1)) with the usual "
             "averaging. Read in source only: the code of DDCFR (0e4de9b) and that of PDCFR+ "
             "have no guard, gpugt of Kim and Sandholm takes the uniform policy where an infoset's "
@@ -242,10 +245,12 @@ def remarks(measured: Measured) -> str:
             "later. The other games of that repository are not affected: on Kuhn, Goofspiel with "
             "three cards, Liar's dice with three sides and Leduc the same authors' curves are "
             "those of our solvers ([convergence curves](../cfr_curves)). What they conclude "
-            "from those games and from larger ones does not rest on this one, and their ranking "
-            "of the rules here is the same in exact arithmetic. Nor is a dead zone free: one that "
-            "is too small helps nothing, as the table shows, and one that is too large cuts real "
-            "regrets. "
+            "from those games and from larger ones is untouched. Nor is a dead zone free: one "
+            "that is too small helps nothing, as the table shows, and one that is too large cuts "
+            "real regrets.",
+            f"Our own is not the last word. {_ours_at_last(measured)}"
+            if measured["engines"]
+            else "",
             "Whether the same effect is behind odd values in other published Battleship data "
             "([Kim and Sandholm](../kim_sandholm_2026)) we do not know.",
         )
@@ -289,13 +294,33 @@ def _libraries(measured: Measured) -> str:
             (
                 row["engine"],
                 str(row["version"]),
-                *(f"{points[t]:.3e}" if t in points else "not reached" for t in LIBRARY_STEPS),
+                *(f"{points[t]:.3e}" if t in points else "not reached" for t in TABLE_STEPS),
                 GUARDS[row["engine"]],
             )
         )
-    usual = (f"{_exact('cfr+', t):.3e}" for t in LIBRARY_STEPS)
+    usual = (f"{_exact('cfr+', t):.3e}" for t in TABLE_STEPS)
     rows.append(("exact", "", *usual, ""))
-    return table(("library", "version", *(f"after {t}" for t in LIBRARY_STEPS), "guard"), rows)
+    return table(("library", "version", *(f"after {t}" for t in TABLE_STEPS), "guard"), rows)
+
+
+def _ours_at_last(measured: Measured) -> str:
+    """Say how far our own dead zone carries."""
+    points = next(row["points"] for row in measured["engines"] if row["engine"] == "csa")
+    off = [abs(value / _exact("cfr+", t) - 1) > NEAR for t, value in points]
+    late = [
+        k
+        for k, ((t, _), is_off) in enumerate(zip(points, off, strict=True))
+        if is_off and t > EARLY
+    ]
+    if not late:
+        return f"It is followed to the last of {points[-1][0]:,} iterations."
+    (kept, exact), (left, value) = points[late[0] - 1], points[late[0]]
+    return (
+        f"CFR+ follows the exact curve for {kept:,} iterations, down to {exact:.1e}, and has left "
+        f"it after {left:,}, at {value:.1e}: rounding has then grown past the dead zone. "
+        "`solvers.solve` returns the best policy that it has checked, with its certificate, so "
+        "that its result does not get worse; going on does not make it better either."
+    )
 
 
 def _ranking(measured: Measured) -> str:
@@ -346,7 +371,7 @@ PAPER = Paper(
     title="Battleship curves that are rounding",
     about=(
         "A small Battleship game (2 x 2, one ship of length 2, three shots) is used to compare CFR "
-        "variants. Its published curves, and those of several libraries, are far above what the "
+        "variants. Its published curves, and those of OpenSpiel's solvers, are far above what the "
         "rules do in exact arithmetic. This page says why, by how much, for whom, and what follows."
     ),
     sources=(

@@ -129,9 +129,9 @@ def remarks(measured: Measured) -> str:
         "## What it says\n\n"
         "The program knows nothing of beliefs or concave closures: it searches over the sender's "
         "realisation plans, and finds them. The judge, indifferent after g, convicts: a tie broken "
-        f"for the sender. Broken against it, the same policy convicts "
-        f"{measured['best']['weak']:.3g} of the time, and slightly fewer wrong signals keep nearly "
-        "all of the value without a tie. Without commitment the message is cheap talk, and worth "
+        "for the sender. Broken against it, the same policy convicts "
+        f"{measured['best']['weak']:.0%} of all defendants, and slightly fewer wrong signals keep "
+        "nearly all of the value without a tie. Without commitment the message is cheap talk, and worth "
         "nothing."
     )
 

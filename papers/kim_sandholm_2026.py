@@ -247,7 +247,7 @@ def remarks(measured: Measured) -> str:
             f"factor of {measured['odd'][GPU][4] / measured['odd'][CPU][4]:.0f} above the CPU. The "
             "cause is not documented. "
             "Regrets that tie exactly, as in [Battleship curves that are rounding](../battleship), "
-            "would explain it; we have not verified that they do.",
+            "could explain it; we have not verified that they do.",
         )
     )
 

@@ -107,7 +107,8 @@ def readme(paper: Paper, results: Mapping[str, Any]) -> str:
         f"# {paper.title}",
         paper.about,
         "\n".join(f"- {source}" for source in paper.sources),
-        f"## Claims\n\nMade by `{results['command']}`.",
+        f"## Claims\n\nOurs is made by `{results['command']}`. Where says where theirs stands, or "
+        "how it was found without the solvers.",
         claims_table(claims),
     ]
     if differing := [claim for claim in claims if not claim.agrees]:

@@ -46,7 +46,7 @@ def test_a_quick_run_finds_what_is_claimed(name, shared_data):
     one = PAPERS[name]
     results = paper.measure(one, quick=True)
     claims = one.claims(results["measured"])
-    assert len(claims) >= 5
+    assert len(claims) >= 3
     differing = [claim.statement for claim in claims if not claim.agrees]
     if name == "battleship":
         assert [statement.partition(":")[0] for statement in differing] == ["cfr", "cfr+", "dcfr"]
