@@ -150,9 +150,9 @@ def remarks(measured: Measured) -> str:
             "noise e a follower who expects S for sure gains by ignoring the signal (S and copying "
             f"the signal have a NashConv of {copying:.3g} at e = {measured['noise']:g}), and where "
             "the signal is ignored the leader would rather play C. The pure equilibrium is C, C. "
-            "A leader who is known to play S with probability 1 - e makes the follower indifferent after the signal c, "
-            "where both moves are now equally likely, and S after both signals is a best answer: "
-            "the leader gets 5 (1 - e) + 6 e = 5 + e.",
+            "A leader who is known to play S with probability 1 - e makes the follower indifferent "
+            "after the signal c, where both moves are now equally likely, and S after both signals "
+            "is a best answer: the leader gets 5 (1 - e) + 6 e = 5 + e.",
             "Ties are broken for the leader. With ties against it, this very mixture is worth "
             f"{measured['first']['weak']:.3g}; a mixture with slightly more S keeps nearly "
             "5 + e without any tie. The commitment is to a probability, which an observer of one "

@@ -131,8 +131,8 @@ def remarks(measured: Measured) -> str:
         "realisation plans, and finds them. The judge, indifferent after g, convicts: a tie broken "
         "for the sender. Broken against it, the same policy convicts "
         f"{measured['best']['weak']:.0%} of all defendants, and slightly fewer wrong signals keep "
-        "nearly all of the value without a tie. Without commitment the message is cheap talk, and worth "
-        "nothing."
+        "nearly all of the value without a tie. Without commitment the message is cheap talk, and "
+        "worth nothing."
     )
 
 
