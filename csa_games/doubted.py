@@ -33,8 +33,9 @@ class FreeKernels:
     """A dialogue, in the factored layout, whose kernels choose. I and A are those of the users.
 
     The assistant has the infosets that it had. `labels` says by which row of which kernel users
-    would react at each infoset, (intent, "opening" or "after RESPONSE"), and `reaction` what the
-    row says; of adversarial users None, and 0.
+    would react at each infoset, (intent, "opening"), "after RESPONSE" or, where that differs by
+    turn, "after RESPONSE in turn 1"; and `reaction` what the row says; of adversarial users None,
+    and 0.
     """
 
     game: Game
@@ -72,7 +73,12 @@ def _choosing(intent: Intent) -> Intent:
 def _row(kernel: Kernel, key: str) -> tuple[str, Mapping[str, float]]:
     """Return the label of the row that a kernel reacts by at the infoset `key`, and the row."""
     _, said, response = key.rpartition(">")
-    return (f"after {response}", kernel.after[response]) if said else ("opening", kernel.opening)
+    if not said:
+        return "opening", kernel.opening
+    given, turn = kernel.after[response], key.count(">")
+    if isinstance(given, list):
+        return f"after {response} in turn {turn}", given[turn - 1]
+    return f"after {response}", given
 
 
 def worst_payoffs(game: Game) -> Game:
