@@ -7,6 +7,7 @@ grid has changed is not mixed with what an earlier one left: remove its folder f
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from csa_games.files import write_file
@@ -38,6 +39,10 @@ def index() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _tell(name: str, done: int, count: int) -> None:
+    sys.stderr.write(f"{name}: {done} of {count}\n")
+
+
 def main() -> None:
     """Run what is asked for and write the index."""
     parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
@@ -50,7 +55,7 @@ def main() -> None:
             EXPERIMENTS[name],
             FOLDER / name,
             workers=max(1, (os.cpu_count() or 1) // 2),
-            progress=lambda done, count, name=name: sys.stderr.write(f"{name}: {done}/{count}\n"),
+            progress=partial(_tell, name),
         )
     write_file(INDEX, index().encode())
 
