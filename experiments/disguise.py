@@ -81,10 +81,12 @@ def answer(rows: Sequence[Row]) -> list[str]:
             if hidden
             else "never used"
         )
+        first, last = part[0], part[-1]
         told.append(
-            f"- {name}: the heaviest disguise is {used}; the harm done by an attacker "
-            f"goes from {number(real(part[0], 'harm'))} to {number(real(part[-1], 'harm'))}, and {percent(real(part[0], 'answered ordinary'))} "
-            f"to {percent(real(part[-1], 'answered ordinary'))} of ordinary asks are answered."
+            f"- {name}: the heaviest disguise is {used}; the harm done by an attacker goes from "
+            f"{number(real(first, 'harm'))} to {number(real(last, 'harm'))}, and "
+            f"{percent(real(first, 'answered ordinary'))} to "
+            f"{percent(real(last, 'answered ordinary'))} of ordinary asks are answered."
         )
     return [
         f"In `{SCENARIO}`, from no cost of disguise to "
