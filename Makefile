@@ -47,6 +47,7 @@ experiments: $(INSTALLED)
 
 papers: $(INSTALLED)
 	$(BIN)/python -m papers
+	$(BIN)/python -m papers.own
 
 ray: $(INSTALLED)
 	@$(PIP) ray

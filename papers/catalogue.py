@@ -50,6 +50,8 @@ def index() -> str:
         "never typed, and whether they agree is computed. `results.json` has every number of ours "
         "with the commit, versions and hardware it was made with.",
         table(("result", "claims that agree", "differ for a known reason", "command"), rows),
+        "Our own paper, written by `python -m papers.own` from the results in the tree: "
+        "[csa-games](csa-games/README.md).",
         "`python -m papers` makes them all, `python -m papers --report` writes the pages again "
         "from the results in the tree, and `python -m papers --check` says whether the pages are "
         "what the results give. Some commands compare with published data that is not part of this "

@@ -10,7 +10,8 @@ import pytest
 from exact import best_response_value, random_policy
 from known_games import KUHN, game
 
-from papers import battleship, curves, oyster_1, paper, published, strata_sword
+from csa_games.scenario import builtin_scenarios, read_scenario
+from papers import battleship, curves, own, oyster_1, paper, published, strata_sword
 from papers.__main__ import main
 from papers.catalogue import INDEX, PAPERS, index
 from papers.kim_sandholm_2026 import time_to
@@ -184,3 +185,29 @@ def test_the_time_to_a_target_is_the_last_crossing():
     assert time_to(points, 1e-2) == pytest.approx(100 * np.sqrt(10))
     assert time_to(points, 1e-4) is None
     assert time_to(points, 1.0) == 1.0
+
+
+# Our own.
+
+
+def test_our_own_paper_is_what_the_results_in_the_tree_give():
+    assert own.PAGE.read_text(encoding="utf-8") == own.page()
+
+
+def test_a_typed_number_in_our_own_paper_is_found(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "csa-games" / "README.md"
+    monkeypatch.setattr(own, "PAGE", page)
+    assert own.main(["--check"]) == 1
+    assert own.main([]) == 0
+    assert own.main(["--check"]) == 0
+    page.write_text(page.read_text(encoding="utf-8").replace("296,702", "296,703"))
+    assert own.main(["--check"]) == 1
+    assert "csa-games/README.md is not what the results give" in capsys.readouterr().out
+
+
+def test_the_points_of_oyster_1_are_those_of_the_built_in_scenario():
+    payoff = read_scenario(builtin_scenarios()["pearl_frontier"]).payoff
+    satisfaction = {name: x for part in payoff.satisfaction for name, x in part.values.items()}
+    risk = {name: x for part in payoff.risk for name, x in part.values.items()}
+    found = sorted((satisfaction[name], risk[name]) for name in satisfaction)
+    assert found == sorted((s, r) for _, s, r in oyster_1.POINTS.values())
