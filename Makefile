@@ -3,6 +3,8 @@
 # make results   measure again every number that README.md states
 # make peers  install the solvers that csa bench races against, into .venv-peers
 # make ray    install Ray, an extra, and test the sweeps that run on it
+# make experiments  run every experiment of csa experiment, and write experiments/*/report.md
+# make papers  measure published results again, and write papers/*/README.md
 # make bench  race all of them: python -m experiments.speed (one to two hours on two cores)
 # make clean  remove what the other targets made
 
@@ -13,7 +15,7 @@ INSTALLED := $(VENV)/.installed
 # Progress bars and wheels aside, nothing here needs the network once $(INSTALLED) exists.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: install demo test results ray peers bench clean
+.PHONY: install demo test results experiments papers ray peers bench clean
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -39,6 +41,12 @@ test: $(INSTALLED)
 results: $(INSTALLED)
 	$(BIN)/python -m experiments.foundation
 	$(BIN)/python -m experiments.readme
+
+experiments: $(INSTALLED)
+	$(BIN)/python -m experiments
+
+papers: $(INSTALLED)
+	$(BIN)/python -m papers
 
 ray: $(INSTALLED)
 	@$(PIP) ray

@@ -34,7 +34,7 @@ class Tables:
     strategic: Bool[np.ndarray, " T"]  # intents that choose their asks
     legal: Bool[np.ndarray, "T B"]
     opening: Float[np.ndarray, "T B"]  # kernels: P(first ask)
-    after: Float[np.ndarray, "R T B"]  # kernels: P(next ask | last response)
+    after: Float[np.ndarray, "H R T B"]  # kernels: P(next ask | turn of the last response, it)
     signal: Float[np.ndarray, "T B Y"]
     satisfaction: Float[np.ndarray, "H T B R"]
     risk: Float[np.ndarray, "H T B R"]  # weighed by severity
@@ -54,13 +54,15 @@ def tables(scenario: Scenario) -> Tables:
     signal, response = _numbered(scenario.signals), _numbered(scenario.responses)
     T, B, Y, R = len(intent), len(ask), len(signal), len(response)
 
-    legal, opening, after = np.zeros((T, B), bool), np.zeros((T, B)), np.zeros((R, T, B))
+    legal, opening, after = np.zeros((T, B), bool), np.zeros((T, B)), np.zeros((H, R, T, B))
     for i, part in enumerate(scenario.intents):
         legal[i, [ask[name] for name in part.asks]] = True
         if part.kernel is not None:
             opening[i] = [part.kernel.opening.get(name, 0.0) for name in ask]
-            for last, row in part.kernel.after.items():
-                after[response[last], i] = [row.get(name, 0.0) for name in ask]
+            for last, rows in part.kernel.after.items():
+                for t in range(H - 1):
+                    row = rows[t] if isinstance(rows, list) else rows
+                    after[t, response[last], i] = [row.get(name, 0.0) for name in ask]
 
     sigma = np.zeros((T, B, Y))
     for channel in scenario.channel:
@@ -73,7 +75,7 @@ def tables(scenario: Scenario) -> Tables:
         filled = np.zeros((H, T, B, R))
         for cells in groups:
             for who, what, answer in covered(scenario, cells):
-                number = np.multiply(cells.values[answer], scale(cells))
+                number = np.multiply(_by_turn(cells.values[answer], H), scale(cells))
                 filled[:, intent[who], ask[what], response[answer]] = number
         return filled
 
@@ -86,11 +88,11 @@ def tables(scenario: Scenario) -> Tables:
     displacement, effort = np.zeros((H, T)), np.zeros((H, T, B))
     for away in scenario.payoff.displacement:
         for who in away.intents:
-            displacement[:, intent[who]] = away.value
+            displacement[:, intent[who]] = _by_turn(away.value, H)
     for trying in scenario.payoff.effort:
         for who in trying.intents:
             for what, value in trying.values.items():
-                effort[:, intent[who], ask[what]] = value
+                effort[:, intent[who], ask[what]] = _by_turn(value, H)
 
     return Tables(
         prior=np.array([part.prior.value for part in scenario.intents]),
@@ -106,6 +108,11 @@ def tables(scenario: Scenario) -> Tables:
         displacement=displacement,
         effort=effort,
     )
+
+
+def _by_turn(value: float | list[float], turns: int) -> float | list[float]:
+    """Return a number, or those of the turns that there are."""
+    return value[:turns] if isinstance(value, list) else value
 
 
 def in_security_class(scenario: Scenario) -> bool:
@@ -178,7 +185,8 @@ def dialogue_root(scenario: Scenario) -> Node:
     closes = [response.ends for response in scenario.responses]
     legal = [np.flatnonzero(row).tolist() for row in table.legal]
     offered = [tuple(asks[b] for b in row) for row in legal]
-    kernel = dict(zip(responses, table.after.tolist(), strict=True))
+    after = table.after.tolist()
+    number = {response: r for r, response in enumerate(responses)}
     negated = [against_the_assistant(scenario, intent) for intent in scenario.intents]
 
     def leaf(i: int, ending: str | None, sums: Sums) -> Terminal:
@@ -194,7 +202,7 @@ def dialogue_root(scenario: Scenario) -> Node:
         if table.strategic[i]:
             key = user_key(intents[i], [(turn.ask, turn.response or "") for turn in seen])
             return Decision(USER, key, offered[i], lambda k: asked(i, seen, sums, legal[i][k]))
-        reaction = kernel[seen[-1].response or ""] if seen else opening
+        reaction = after[len(seen) - 1][number[seen[-1].response or ""]] if seen else opening
         return _chance(asks, reaction[i], lambda b: asked(i, seen, sums, b))
 
     def asked(i: int, seen: tuple[Turn, ...], sums: Sums, b: int) -> Node:
@@ -290,23 +298,9 @@ def sizes(scenario: Scenario) -> Sizes:
     heard = (table.signal > 0).sum(axis=-1).tolist()
     possible = [i for i, p in enumerate(table.prior.tolist()) if p > 0]
 
-    may_ask = {
-        (i, last): np.flatnonzero(
-            table.legal[i]
-            if table.strategic[i]
-            else (table.opening[i] if last is None else table.after[last, i])
-        ).tolist()
-        for i in possible
-        for last in [None, *goes_on]
-    }
-    behind = {
-        last: [
-            sum(1 << i for i in possible if b in may_ask[i, last] and table.signal[i, b, y] > 0)
-            for b in talking
-            for y in range(len(scenario.signals))
-        ]
-        for last in [None, *goes_on]
-    }
+    def may_ask(i: int, last: int | None, t: int) -> list[int]:
+        reaction = table.opening[i] if last is None else table.after[t - 1, last, i]
+        return np.flatnonzero(table.legal[i] if table.strategic[i] else reaction).tolist()
 
     leaves = user_infosets = user_sequences = assistant_infosets = 0
     open_: Counter[tuple[int, int | None]] = Counter({(i, None): 1 for i in possible})
@@ -314,14 +308,24 @@ def sizes(scenario: Scenario) -> Sizes:
     alive: Counter[tuple[int, int | None]] = Counter({(sum(1 << i for i in possible), None): 1})
     for t in range(scenario.turns):
         stays = goes_on if t + 1 < scenario.turns else []
+        lasts = goes_on if t else [None]
+        asks = {(i, last): may_ask(i, last, t) for i in possible for last in lasts}
+        behind = {
+            last: [
+                sum(1 << i for i in possible if b in asks[i, last] and table.signal[i, b, y] > 0)
+                for b in talking
+                for y in range(len(scenario.signals))
+            ]
+            for last in lasts
+        }
         after_open: Counter[tuple[int, int | None]] = Counter()
         after_public: Counter[tuple[int, int | None]] = Counter()
         after_alive: Counter[tuple[int, int | None]] = Counter()
         for (i, last), count in open_.items():
             if table.strategic[i]:
                 user_infosets += public[i, last]
-                user_sequences += public[i, last] * len(may_ask[i, last])
-            for b in may_ask[i, last]:
+                user_sequences += public[i, last] * len(asks[i, last])
+            for b in asks[i, last]:
                 answers = 0 if ends[b] else count * heard[i][b]
                 leaves += count if ends[b] else answers * (responses - len(stays))
                 for r in stays if answers else []:

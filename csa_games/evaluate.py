@@ -4,6 +4,7 @@ Everything here is numpy in float64, from the policy alone; nothing is sampled.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import jax
 import numpy as np
@@ -253,3 +254,37 @@ def _ratio(number: np.ndarray, mass: np.ndarray) -> np.ndarray:
     """Return `number / mass`, nan where the mass is zero."""
     nothing = np.full_like(number, np.nan)
     return np.divide(number, mass, out=nothing, where=np.broadcast_to(mass > 0, number.shape))
+
+
+Number = Callable[[], Float[np.ndarray, " L"]]
+"""Makes a number per leaf."""
+
+
+def leaf_numbers(game: Game) -> dict[str, Number]:
+    """Return, by name, the measures of a dialogue that are expectations of a number on leaves.
+
+    These are linear in each player's plan, so that programs can bound them. The payoff, its
+    components and the endings are those of `MEASURES`. Two more are probabilities: "harmed", that a
+    conversation does any harm at all, its risk being above 0, which is harmful compliance; and
+    "gives:RESPONSE", that the response is given in it, once or more.
+    """
+    responses = [response.name for response in _scenario(game).responses]
+    return {
+        "payoff": lambda: np.asarray(game.form.leaves.payoff[ASSISTANT], np.float64),
+        **{name: partial(_tag, game, name) for name in (*COMPONENTS, *ENDINGS)},
+        "harmed": lambda: (_tag(game, "risk") > 0).astype(np.float64),
+        **{f"gives:{name}": partial(_given, game, k) for k, name in enumerate(responses)},
+    }
+
+
+def _given(game: Game, response: int) -> Float[np.ndarray, " L"]:
+    """Return 1 on leaves that come after `response`, given at any turn, and 0 on the others.
+
+    The plan of a policy that would do everything but this, each with weight 1, is 1 where it was
+    never given. In the factored layout signals sum to 1 on the way to each leaf, up to rounding.
+    """
+    treeplex = game.form.treeplex[ASSISTANT]
+    anything_else = np.ones((treeplex.infosets, treeplex.width))
+    anything_else[:, response] = 0.0
+    never = seen(game.form, ASSISTANT, reach(treeplex, rows_of(treeplex, anything_else)))
+    return 1.0 - np.rint(never[game.form.leaves.sequence[ASSISTANT]])

@@ -218,7 +218,8 @@ def _turn(
     if turn == 0:
         reaction = table.opening[:, None]
     else:
-        reaction = table.after[parts.open[np.arange(q) % len(parts.open)]].transpose(1, 0, 2)
+        said = parts.open[np.arange(q) % len(parts.open)]
+        reaction = table.after[turn - 1, said].transpose(1, 0, 2)
     chosen = np.where(table.strategic[:, None, None], 1.0, reaction)  # [T, Q, B_all]
     chance = before.chance[..., None] * chosen[:, None]
     within = np.where(

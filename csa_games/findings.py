@@ -124,16 +124,24 @@ class Budgeted:
 
 @dataclass(frozen=True)
 class Robustness:
-    """What a policy guarantees over a set of priors and weights, in the assistant's payoff units.
+    """What a policy guarantees over a set of scenarios, in the assistant's payoff units.
 
-    `value` is its worst case, which `worst_prior` (by intent) and `worst_weights` (of those that
-    may vary) bring about, and which no policy can raise. `nominal` is what it guarantees in the
+    They differ in priors, weights, payoffs and kernels. `value` is guaranteed in all of them, and
+    no policy guarantees more in the same sense. `found` is what the policy gets in the worst of
+    them that was found, with `worst_prior` (by intent), the `worst_weights` (of those that may
+    vary), the `worst_kernels` (of those that may vary: intent -> "opening" or "after RESPONSE" ->
+    probabilities by ask) and the `worst_channels` (intent -> ask -> probabilities by signal). Where
+    neither kernels nor channels vary it *is* the worst, and equal to `value`; where they do the
+    worst lies between the two. `nominal` is what the policy guarantees in the
     scenario as it is, `optimum` the most that any policy does there.
     """
 
     value: float
+    found: float
     worst_prior: Mapping[str, float]
     worst_weights: Mapping[str, float]
+    worst_kernels: Mapping[str, Mapping[str, Mapping[str, float]]]
+    worst_channels: Mapping[str, Mapping[str, Mapping[str, float]]]
     nominal: float
     optimum: float
 

@@ -21,6 +21,7 @@ from csa_games.evaluate import (
     by_intent,
     intent_reach,
     intent_tags,
+    leaf_numbers,
     leaf_probabilities,
     own_reach,
     response_use,
@@ -61,8 +62,7 @@ def harmed(game: Game, policy: Policy) -> dict[str, float]:
 
     How much is the measure "risk": expected, and weighed by severity.
     """
-    risk = game.tags.get("risk", np.zeros_like(game.form.leaves.chance))
-    return by_intent(game, policy, (risk > 0).astype(np.float64))
+    return by_intent(game, policy, leaf_numbers(game)["harmed"]())
 
 
 def turns(game: Game, policy: Policy) -> dict[str, float]:

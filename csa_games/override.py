@@ -12,13 +12,14 @@ def override(scenario: Scenario, changes: dict[str, Any]) -> Scenario:
 
     A key is a dotted path that names list entries by their name or position from 0, such as
     "weights.beta", "intents.malicious.prior", "payoff.risk.3.values.comply" or "turns". A quantity
-    takes a number and loses its interval; the source of whatever is changed becomes an assumption
-    that says what it was. Raises `InputError` for a path that leads nowhere, and for a result that
-    is no scenario.
+    takes a number and loses its interval, as a cell of the payoff does; the source of whatever is
+    changed becomes an assumption that says what it was. Raises `InputError` for a path that leads
+    nowhere, and for a result that is no scenario.
     """
     content = scenario.model_dump(mode="json")
     for path, value in changes.items():
-        *above, key = path.split(".")
+        names = path.split(".")
+        *above, key = names
         parts: list[Any] = [content]
         for name in above:
             parts.append(parts[-1][_key(parts[-1], name, path)])
@@ -31,6 +32,10 @@ def override(scenario: Scenario, changes: dict[str, Any]) -> Scenario:
         parts[-1][found] = value
         if found == "value":
             parts[-1].update({end: None for end in ("low", "high") if end in parts[-1]})
+        for cells, step, name in zip(parts, names, names[1:], strict=False):
+            if step == "values" and isinstance(cells, dict):  # their intervals stand beside them
+                for end in ("low", "high"):
+                    (cells.get(end) or {}).pop(name, None)
         sourced = [part for part in parts if isinstance(part, dict) and "source" in part]
         if sourced and found != "source":
             sourced[-1]["source"] = _overridden(sourced[-1]["source"])

@@ -54,6 +54,10 @@ SharePerTurn = Annotated[
 T = TypeVar("T")
 Some = Annotated[list[T], Field(min_length=1, max_length=MOST_NAMES)]
 Distribution = Annotated[dict[Name, Probability], Field(min_length=1)]
+DistributionPerTurn = Annotated[
+    Distribution | Annotated[list[Distribution], Field(min_length=1)],
+    Expected("probabilities by name, or a list of such tables, one for each turn"),
+]
 
 Behaviour = Literal["adversarial", "rational", "quantal", "kernel"]
 Mechanism = Literal["pass", "text", "steer", "route", "block"]
@@ -112,8 +116,9 @@ class Kernel(_Part):
 
     opening: Distribution
     """The first ask: probabilities by ask."""
-    after: dict[Name, Distribution] = Field(default_factory=dict)
-    """The next ask after each response that goes on: probabilities by ask."""
+    after: dict[Name, DistributionPerTurn] = Field(default_factory=dict)
+    """The next ask after each response that goes on: probabilities by ask, or a list of them, one
+    for each turn that the response may be given in but the last."""
     source: Source
     """Where the probabilities come from."""
 
@@ -201,7 +206,11 @@ class Channel(_Part):
 
 
 class Cells(_Part):
-    """Values by response, for the intents and asks listed."""
+    """Values by response, for the intents and asks listed.
+
+    A list with a number for each turn may be longer than the conversation, which then ends before
+    the list does.
+    """
 
     intents: Some[Name] | None = None
     """The intents they hold for; all where left out."""
@@ -209,6 +218,10 @@ class Cells(_Part):
     """The asks they hold for; all where left out."""
     values: Annotated[dict[Name, PerTurn], Field(min_length=1)]
     """A number by response, or one for each turn."""
+    low: dict[Name, PerTurn] | None = None
+    """Where the intervals of the values begin, by response; one number, or one for each turn."""
+    high: dict[Name, PerTurn] | None = None
+    """Where the intervals of the values end, by response; one number, or one for each turn."""
     source: Source
     """Where the numbers come from."""
 
@@ -220,6 +233,10 @@ class RiskCells(Cells):
     """The hazard category, whose severity multiplies the risk."""
     values: Annotated[dict[Name, SharePerTurn], Field(min_length=1)]
     """Risk by response, 0 harmless to 1 fully harmful, or one number for each turn."""
+    low: dict[Name, SharePerTurn] | None = None
+    """Where the intervals of the risks begin, by response; one number, or one for each turn."""
+    high: dict[Name, SharePerTurn] | None = None
+    """Where the intervals of the risks end, by response; one number, or one for each turn."""
 
 
 class Displacement(_Part):
@@ -229,6 +246,10 @@ class Displacement(_Part):
     """The intents it holds for."""
     value: PerTurn
     """The harm in units of ψ, or one number for each turn."""
+    low: PerTurn | None = None
+    """Where the interval of the harm begins; one number, or one for each turn."""
+    high: PerTurn | None = None
+    """Where the interval of the harm ends; one number, or one for each turn."""
     source: Source
     """Where the number comes from."""
 

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import BaseModel
 
-from csa_games.scenario import Cells, Intent, Quantity, Scenario, citation_key
+from csa_games.scenario import Cells, Distribution, Intent, Kernel, Quantity, Scenario, citation_key
 
 ROUNDING = 1e-9  # how far probabilities may be off 1
 
 Cell = tuple[str, ...]
 """The names that a number stands for, such as (intent, ask, response)."""
+
+Numbers = float | list[float]
+"""A number, or one for each turn."""
 
 Cover = Counter[Cell]
 """How often each cell is given a number."""
@@ -104,8 +107,8 @@ def _unknown_names(scenario: Scenario) -> Iterator[str]:
         if intent.kernel is not None:
             yield from check(f"{at}.kernel.opening", "ask", intent.kernel.opening)
             yield from check(f"{at}.kernel.after", "response", intent.kernel.after)
-            for response, row in intent.kernel.after.items():
-                yield from check(f"{at}.kernel.after.{response}", "ask", row)
+            for where, row in _rows_after(intent.kernel):
+                yield from check(f"{at}.kernel.{where}", "ask", row)
     for k, channel in enumerate(scenario.channel):
         yield from check(f"channel[{k}].intents", "intent", channel.intents)
         yield from check(f"channel[{k}].asks", "ask", channel.asks)
@@ -158,6 +161,37 @@ def _intervals(scenario: Scenario) -> Iterator[str]:
                 yield f"{field}: found low = {low} and high = {high}, expected low <= high"
             elif not low <= value.value <= high:
                 yield f"{field}.value: found {value.value}, expected it from {low} to {high}"
+    for at, cells in _cells(scenario):
+        for end, bounds in (("low", cells.low or {}), ("high", cells.high or {})):
+            for response, bound in bounds.items():
+                if response not in cells.values:
+                    yield (
+                        f"{at}.{end}: found {response!r}, "
+                        f"expected one of its values: {_list(cells.values)}"
+                    )
+                    continue
+                field, value = f"{at}.values.{response}", cells.values[response]
+                yield from _ends(scenario, field, value, end, bound)
+    for k, part in enumerate(scenario.payoff.displacement):
+        field = f"payoff.displacement[{k}].value"
+        for end, own in (("low", part.low), ("high", part.high)):
+            if own is not None:
+                yield from _ends(scenario, field, part.value, end, own)
+
+
+def _ends(
+    scenario: Scenario, field: str, value: Numbers, end: str, bound: Numbers
+) -> Iterator[str]:
+    """Check that a value is, turn by turn, within the low or high end of its interval."""
+    words, sign = ("at least", 1) if end == "low" else ("at most", -1)
+    turns = zip(_by_turn(scenario, value), _by_turn(scenario, bound), strict=False)
+    for one, other in turns:  # of lists as long as they must be, which is checked elsewhere
+        if sign * one < sign * other:
+            yield f"{field}: found {one}, expected {words} {other}, its {end}"
+
+
+def _by_turn(scenario: Scenario, number: Numbers) -> list[float]:
+    return number if isinstance(number, list) else [number] * scenario.turns
 
 
 def _sums_to_one(field: str, what: str, numbers: Iterable[float]) -> Iterator[str]:
@@ -195,14 +229,17 @@ def _intent(scenario: Scenario, intent: Intent) -> Iterator[str]:
 
 def _per_turn(scenario: Scenario) -> Iterator[str]:
     payoff = scenario.payoff
-    numbers: list[tuple[str, float | list[float]]] = [
-        (f"{at}.values.{response}", value)
+    numbers: list[tuple[str, Numbers]] = [
+        (f"{at}.{name}.{response}", value)
         for at, cells in _cells(scenario)
-        for response, value in cells.values.items()
+        for name in ("values", "low", "high")
+        for response, value in (getattr(cells, name) or {}).items()
     ]
     numbers += [
-        (f"payoff.displacement[{k}].value", displacement.value)
+        (f"payoff.displacement[{k}].{name}", number)
         for k, displacement in enumerate(payoff.displacement)
+        for name in ("value", "low", "high")
+        if (number := getattr(displacement, name)) is not None
     ]
     numbers += [
         (f"payoff.effort[{k}].values.{ask}", value)
@@ -210,10 +247,10 @@ def _per_turn(scenario: Scenario) -> Iterator[str]:
         for ask, value in effort.values.items()
     ]
     for field, value in numbers:
-        if isinstance(value, list) and len(value) != scenario.turns:
+        if isinstance(value, list) and len(value) < scenario.turns:
             yield (
                 f"{field}: found {len(value)} numbers, "
-                f"expected one number, or {scenario.turns} (one for each turn)"
+                f"expected one number, or at least {scenario.turns} (one for each turn)"
             )
 
 
@@ -234,6 +271,15 @@ def _guard(scenario: Scenario) -> Iterator[str]:
         yield f"baselines.threshold: found nothing for {_list(silent)}, expected a response to each"
 
 
+def _rows_after(kernel: Kernel) -> Iterator[tuple[str, Distribution]]:
+    """Yield (field, probabilities by ask) for what follows each response."""
+    for response, given in kernel.after.items():
+        if isinstance(given, list):
+            yield from ((f"after.{response}[{k}]", row) for k, row in enumerate(given))
+        else:
+            yield f"after.{response}", given
+
+
 def _kernels(scenario: Scenario) -> Iterator[str]:
     goes_on = [response.name for response in scenario.responses if not response.ends]
     for intent in scenario.intents:
@@ -241,7 +287,7 @@ def _kernels(scenario: Scenario) -> Iterator[str]:
             continue
         at = f"intents.{intent.name}.kernel"
         rows = {"opening": intent.kernel.opening}
-        rows |= {f"after.{name}": row for name, row in intent.kernel.after.items()}
+        rows |= dict(_rows_after(intent.kernel))
         for name, row in rows.items():
             yield from _sums_to_one(f"{at}.{name}", "probabilities", row.values())
             for ask, probability in row.items():
@@ -261,6 +307,12 @@ def _kernels(scenario: Scenario) -> Iterator[str]:
         for response in intent.kernel.after:
             if response not in goes_on:
                 yield f"{at}.after.{response}: is given, expected none: it ends the conversation"
+        for response, given in intent.kernel.after.items():
+            if isinstance(given, list) and len(given) < scenario.turns - 1:
+                yield (
+                    f"{at}.after.{response}: found {len(given)} tables of probabilities, expected "
+                    f"one, or at least {scenario.turns - 1} (one for each turn but the last)"
+                )
 
 
 def _channel(scenario: Scenario) -> Iterator[str]:

@@ -221,16 +221,17 @@ def _attainable(scenario: Scenario, keys: tuple[str, ...]) -> Float[np.ndarray, 
     ask = {part.name: k for k, part in enumerate(scenario.asks)}
     signal = {part.name: k for k, part in enumerate(scenario.signals)}
     response = {part.name: k for k, part in enumerate(scenario.responses)}
-    # after[-1] is the opening, so that one lookup serves all turns.
-    kernel = np.concatenate([table.after, table.opening[None]])
-    likely = np.where(table.strategic[:, None], table.legal, kernel)
-    once = likely[..., None] * table.signal  # [R + 1, T, B, Y]
+    kernel = np.where(table.strategic[:, None], table.legal, table.after)
+    opening = np.where(table.strategic[:, None], table.legal, table.opening)
+    later = kernel[..., None] * table.signal  # [H, R, T, B, Y]
+    first = opening[..., None] * table.signal
     reached = np.empty(len(keys))
     for n, key in enumerate(keys):
-        weight, last = table.prior, -1
-        for turn in turns_of(key):
-            weight = weight * once[last, :, ask[turn.ask], signal[turn.signal]]
-            last = -1 if turn.response is None else response[turn.response]
+        weight, likely = table.prior, first
+        for t, turn in enumerate(turns_of(key)):
+            weight = weight * likely[:, ask[turn.ask], signal[turn.signal]]
+            if turn.response is not None:
+                likely = later[t, response[turn.response]]
         reached[n] = weight.sum()
     return reached
 

@@ -1,18 +1,19 @@
-"""What each further turn is worth: the value of a longer conversation, and of remembering it.
+"""What each further turn is worth, and each turn of memory.
 
-Every horizon is solved exactly in the sense of the certificate. Beside the best policy stands the
-best one of somebody who forgets: it treats every turn like the first one of a conversation, with
-the response that the one-turn game gives to the ask and the signal.
+A conversation of every length is solved to its certificate. Beside the best policy stand those of
+somebody who remembers the last few turns alone, and takes them for a whole conversation: what the
+best policy of that shorter one does. They are not the best policies of so little memory, which
+nobody knows how to find, but they are policies, and what they secure is exact.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 import solvers
 from csa_games.charts import Chart, curves
 from csa_games.dialogue import sizes
-from csa_games.evaluate import MEASURES
 from csa_games.factored import factored_game
 from csa_games.game import ASSISTANT, Game
 from csa_games.guard.keys import state_key, turns_of
@@ -37,91 +38,95 @@ def cells(quick: bool) -> list[Cell]:
 
 
 def work(cell: Cell) -> list[Row]:
-    """Return what the best policy and the forgetful one are worth over so many turns."""
-    scenario = override(
-        read_scenario(builtin_scenarios()[cell["scenario"]]), {"turns": cell["turns"]}
-    )
-    game = factored_game(scenario)
-    solution = solvers.solve(game, "pcfr+", target=cell["target"])
-    once = factored_game(override(scenario, {"turns": 1}))
-    first = solvers.solve(once, "pcfr+", target=cell["target"] / 10)
+    """Return what the best policy, and those of less memory, secure over so many turns."""
+    scenario, turns = read_scenario(builtin_scenarios()[cell["scenario"]]), cell["turns"]
+    games = [factored_game(override(scenario, {"turns": h})) for h in range(1, turns + 1)]
+    solutions = [solvers.solve(game, "pcfr+", target=cell["target"]) for game in games]
+    longest = games[-1]
     policies = {
-        "remembers": solution.policy[ASSISTANT],
-        "forgets": forgetful(game, once, np.asarray(first.policy[ASSISTANT])),
+        str(h + 1): remembering(longest, games[h], np.asarray(solutions[h].policy[ASSISTANT]))
+        for h in reversed(range(turns))
     }
-    rows: list[Row] = []
-    for row in compare(game, policies):
-        told: Row = {
+    assert longest.scenario is not None  # an experiment on dialogues
+    return [
+        {
             "scenario": cell["scenario"],
-            "turns": cell["turns"],
-            "histories": sizes(scenario).histories,
-            "policy": row.name,
-            "value": row.value,
-            "gap": solution.nash_conv if row.name == "remembers" else None,
+            "turns": turns,
+            "memory": int(row.name),
+            "secured": row.value,
+            "histories": sizes(longest.scenario).histories,
+            "gap": solutions[-1].nash_conv if int(row.name) == turns else None,
+            **{
+                f"{measure} {who}": x
+                for measure, by in row.outcomes.items()
+                for who, x in by.items()
+            },
         }
-        for measure in MEASURES:
-            told |= {f"{measure} {who}": x for who, x in row.outcomes[measure].items()}
-        rows.append(told)
-    return rows
+        for row in compare(longest, policies)
+    ]
 
 
-def forgetful(game: Game, once: Game, policy: np.ndarray) -> np.ndarray:
-    """Return the policy [I, A] in `game` that plays in every turn what `policy` does in `once`."""
-    known = dict(zip(once.names.infosets[ASSISTANT], policy, strict=True))
-
-    def seen(key: str) -> str:
-        last = turns_of(key)[-1]
-        return state_key([last._replace(response=None)])
-
-    return np.stack([known[seen(key)] for key in game.names.infosets[ASSISTANT]])
+def remembering(
+    game: Game, shorter: Game, policy: Float[np.ndarray, "I_1 A"]
+) -> Float[np.ndarray, "I A"]:
+    """Return the policy in `game` that does what `policy` does in `shorter` on the last turns."""
+    assert shorter.scenario is not None  # an experiment on dialogues
+    known = dict(zip(shorter.names.infosets[ASSISTANT], policy, strict=True))
+    window = shorter.scenario.turns
+    return np.stack(
+        [known[state_key(turns_of(key)[-window:])] for key in game.names.infosets[ASSISTANT]]
+    )
 
 
 def answer(rows: Sequence[Row]) -> list[str]:
-    """Return what a turn more is worth, turn by turn."""
+    """Return what a turn more is worth, turn by turn, and memory in the longest conversation."""
     told = []
-    for name in dict.fromkeys(row["scenario"] for row in rows):
-        value = _values(rows, str(name))
-        turns = sorted(value["remembers"])
+    for name in dict.fromkeys(str(row["scenario"]) for row in rows):
+        secured = _secured(rows, name)
+        last = max(turns for turns, _ in secured)
+        whole = {turns: secured[turns, turns] for turns in range(1, last + 1)}
         gains = [
-            f"turn {t} {number(value['remembers'][t] - value['remembers'].get(t - 1, 0.0))}"
-            for t in turns
+            f"turn {turns} {number(value - whole.get(turns - 1, 0.0))}"
+            for turns, value in whole.items()
         ]
-        last = turns[-1]
+        memory = [f"{h} {number(secured[last, h])}" for h in range(1, last + 1)]
         told.append(
-            f"In `{name}` a conversation of {last} turns is worth "
-            f"{number(value['remembers'][last])} to the assistant, against users who know its "
-            f"policy. By turn: {', '.join(gains)}. Somebody who treats every turn like the first "
-            f"one secures {number(value['forgets'][last])}: memory is worth "
-            f"{number(value['remembers'][last] - value['forgets'][last])}."
+            f"In `{name}` a conversation of {last} turns is worth {number(whole[last])} to the "
+            f"assistant, against users who know its policy. By turn: {', '.join(gains)}. With a "
+            f"memory of the last turns alone it secures: {', '.join(memory)}."
         )
     return told
 
 
 def charts(rows: Sequence[Row]) -> dict[str, Chart]:
-    """Return the secured value over the horizon, for both policies."""
-    return {
-        f"{name}-value": curves(
+    """Return the secured value over the turns, by memory."""
+    found = {}
+    for name in dict.fromkeys(str(row["scenario"]) for row in rows):
+        secured = _secured(rows, name)
+        found[f"{name}-value"] = curves(
             {
-                policy: [(float(t), v) for t, v in points.items()]
-                for policy, points in _values(rows, str(name)).items()
+                f"remembers {h} {'turn' if h == 1 else 'turns'}": [
+                    (float(turns), value) for (turns, kept), value in secured.items() if kept == h
+                ]
+                for h in sorted({kept for _, kept in secured})
             },
-            "turns",
+            "turns of a conversation",
             "secured payoff of a conversation",
         )
-        for name in dict.fromkeys(row["scenario"] for row in rows)
-    }
-
-
-def _values(rows: Sequence[Row], scenario: str) -> Mapping[str, dict[int, float]]:
-    found: dict[str, dict[int, float]] = {}
-    for row in rows:
-        if row["scenario"] == scenario:
-            found.setdefault(str(row["policy"]), {})[int(real(row, "turns"))] = real(row, "value")
     return found
 
 
+def _secured(rows: Sequence[Row], scenario: str) -> Mapping[tuple[int, int], float]:
+    """Return what is secured by (turns, memory)."""
+    return {
+        (int(real(row, "turns")), int(real(row, "memory"))): real(row, "secured")
+        for row in rows
+        if row["scenario"] == scenario
+    }
+
+
 HORIZON = Experiment(
-    "What is each further turn worth, and what is it worth to remember the ones before?",
+    "What is each further turn worth, and each turn of memory?",
     cells,
     "experiments.horizon:work",
     answer,

@@ -1,13 +1,19 @@
 """Every experiment that `csa experiment` knows, by name."""
 
 from experiments.atlas import ATLAS
+from experiments.disguise import DISGUISE
+from experiments.drift import DRIFT
 from experiments.experiment import Experiment
+from experiments.guard_economics import GUARD_ECONOMICS
 from experiments.horizon import HORIZON
 from experiments.rationality import RATIONALITY
 from experiments.refusal_first import REFUSAL
 
 EXPERIMENTS: dict[str, Experiment] = {
     "atlas": ATLAS,
+    "disguise": DISGUISE,
+    "drift": DRIFT,
+    "guard-economics": GUARD_ECONOMICS,
     "horizon": HORIZON,
     "rationality": RATIONALITY,
     "refusal-first": REFUSAL,

@@ -1,8 +1,9 @@
 """Budgets on outcomes: the best policy among those that keep measures within bounds.
 
-The objective and every budget is a *measure*: the assistant's payoff, a payoff component or an
-ending (`csa_games.evaluate.MEASURES`), over all conversations ("risk") or given an intent
-("risk@malicious"). A budget is a measure with a bound: "risk@malicious<=0.01".
+The objective and every budget is a *measure*: the assistant's payoff, a payoff component, an
+ending, the probability of any harm, or that of giving a response (`evaluate.leaf_numbers`), over
+all conversations ("risk") or given an intent ("risk@malicious"). A budget is a measure with a
+bound: "gives:comply@malicious<=0.01".
 
 Adversarial users do not hold a measure still. Each budget is therefore a guarantee of its own: it
 holds for the adversarial users who make the most of *that* measure (the least, for "at least"), and
@@ -27,7 +28,7 @@ import numpy as np
 from jaxtyping import Float
 
 from csa_games.errors import InputError
-from csa_games.evaluate import MEASURES, intent_tags
+from csa_games.evaluate import intent_tags, leaf_numbers
 from csa_games.findings import Budget, Budgeted
 from csa_games.game import ASSISTANT, Game, Solution
 from solvers.guarantee import (
@@ -51,13 +52,13 @@ weighs at most in the measure. Programs are given that much room, and never none
 def solve(game: Game, *, objective: str = "payoff", budgets: str | Sequence[str] = ()) -> Solution:
     """Return the policy that guarantees the most of `objective` among those within `budgets`.
 
-    A measure is "payoff", "satisfaction", "risk", ..., or given an intent "risk@malicious", and a
-    budget "risk@malicious<=0.01" or "satisfaction@benign>=0.5", in the measure's own unit: see
-    `csa_games.evaluate.MEASURES`. The result's `budgeted` has the guaranteed objective and, budget
-    by budget, the worst level and the shadow price; objective and levels are computed from the
-    policy alone. Whatever the objective, the users' policy in the result is the answer to the
-    assistant's that is worst for its *payoff*, and `value` is what the assistant gets then.
-    `steps` counts HiGHS iterations.
+    A measure is "payoff", "satisfaction", "risk", "harmed", "gives:refuse", ..., or given an intent
+    "risk@malicious", and a budget "risk@malicious<=0.01" or "satisfaction@benign>=0.5", in the
+    measure's own unit: see `csa_games.evaluate.leaf_numbers`. The result's `budgeted` has the
+    guaranteed objective and, budget by budget, the worst level and the shadow price; objective and
+    levels are computed from the policy alone. Whatever the objective, the users' policy in the
+    result is the answer to the assistant's that is worst for its *payoff*, and `value` is what the
+    assistant gets then. `steps` counts HiGHS iterations.
 
     Raises `InputError` for rational and quantal intents, unknown measures and intents, intents of
     prior zero, and budgets that cannot be met: it then says which, and the nearest that can.
@@ -305,8 +306,9 @@ def _number(
     """Return the number per leaf that a measure is the expectation of; adds to `faults`."""
     name, given, intent = spelled.partition("@")
     nothing = np.zeros(len(game.form.leaves.chance))
-    if name not in MEASURES:
-        faults.append(f"found the measure {name!r}, expected one of {', '.join(MEASURES)}")
+    measures = leaf_numbers(game)
+    if name not in measures:
+        faults.append(f"found the measure {name!r}, expected one of {', '.join(measures)}")
         return nothing
     if given and intent not in priors:
         faults.append(f"found the intent {intent!r}, expected one of {', '.join(priors)}")
@@ -317,9 +319,7 @@ def _number(
             "of its conversations"
         )
         return nothing
-    number = game.tags.get(name, nothing)
-    if name == "payoff":
-        number = np.asarray(game.form.leaves.payoff[ASSISTANT], np.float64)
+    number = measures[name]()
     return number * intent_tags(game)[intent] / priors[intent] if given else number
 
 

@@ -14,6 +14,12 @@ G, or that ask each to be at least something, are linear:
 
 with one v_0 per G and further variables z. `most` solves these.
 
+Users may be free within limits only: with what probability they do something at an infoset lies in
+an interval (`Freedom`). Then y is a plan with l y(parent) <= y(s) <= u y(parent) after each parent
+sequence, and the rows of G get the multipliers of these, which are nonnegative. It is the robust
+Markov decision process of Iyengar (2005) and Nilim & El Ghaoui (2005), with a player who sees part
+of the state: nature may choose within the intervals at each infoset anew.
+
 A user that chooses for itself secures nothing: what it does depends on the plan in ways that are
 not linear, and it is refused.
 """
@@ -29,14 +35,15 @@ from scipy import sparse
 from csa_games.arrays import Array
 from csa_games.errors import InputError
 from csa_games.fold import (
+    Payoff,
     backup,
     expectation,
     legal_mask,
-    legal_rows,
     parent_sequences,
     reach,
     rows_of,
     sequence_numbers,
+    table_of,
 )
 from csa_games.game import ASSISTANT, USER, Game, SequenceForm, Solution, Treeplex
 from solvers import highs
@@ -47,15 +54,29 @@ from solvers.sequence import leaf_matrix
 
 
 @dataclass(frozen=True)
+class Freedom:
+    """With what probability users may take each action at each of their infosets.
+
+    Those of an infoset sum to 1, and some do so within the intervals; they are 0 for slots without
+    an action. From 0 to 1, users are adversarial.
+    """
+
+    low: Float[np.ndarray, "I_0 A_0"]
+    high: Float[np.ndarray, "I_0 A_0"]
+
+
+@dataclass(frozen=True)
 class Guarantee:
     """The rows F' v - N x <= 0 of one number.
 
     Letters: R rows, one per sequence of the users that matters to the number, V values, the first
-    of which is v_0, and X legal sequences of the assistant.
+    of which is v_0, and X legal sequences of the assistant. The last of the V, from `free` on, are
+    the multipliers of intervals, and not negative.
     """
 
     plan: sparse.csr_array  # -N [R, X]
     value: sparse.csr_array  # F' [R, V]
+    free: int
 
 
 @dataclass(frozen=True)
@@ -81,10 +102,13 @@ class Optimum:
     steps: int
 
 
-def guarantee(form: SequenceForm, number: Float[np.ndarray, " L"]) -> Guarantee:
+def guarantee(
+    form: SequenceForm, number: Float[np.ndarray, " L"], freedom: Freedom | None = None
+) -> Guarantee:
     """Return the rows of G for a `number` per leaf; of the factored layout histories are listed.
 
-    Infosets of users below which the number is 0 everywhere are left out: their values are 0.
+    Users are adversarial where no `freedom` says otherwise. Infosets of users below which the
+    number is 0 everywhere are left out: their values are 0.
     """
     theirs, ours = form.treeplex
     by_pair = leaf_matrix(form, np.asarray(number, np.float64))[:, legal_sequences(ours)]
@@ -93,20 +117,71 @@ def guarantee(form: SequenceForm, number: Float[np.ndarray, " L"]) -> Guarantee:
     actions = legal_mask(theirs) & infosets[:, None]
     rows = np.concatenate([[0], np.sort(sequence_numbers(theirs)[actions])])
     columns = np.concatenate([[0], 1 + np.flatnonzero(infosets)])
-    flow = constraints(theirs)[columns][:, rows]
-    return Guarantee(sparse.csr_array(-by_pair[rows]), sparse.csr_array(flow.T))
+    values = constraints(theirs)[columns][:, rows]
+    if freedom is not None:
+        values = sparse.vstack([values, _intervals(theirs, freedom, actions)[:, rows]])
+    return Guarantee(
+        sparse.csr_array(-by_pair[rows]), sparse.csr_array(values.T), free=len(columns)
+    )
 
 
 def secured(
-    form: SequenceForm, policy: Float[Array, "I A"], number: Float[np.ndarray, " L"]
+    form: SequenceForm,
+    policy: Float[Array, "I A"],
+    number: Float[np.ndarray, " L"],
+    freedom: Freedom | None = None,
 ) -> float:
     """Return G of the assistant's `policy`, from the policy alone: the users' best response."""
-    theirs, ours = form.treeplex
+    return worst_reaction(form, policy, number, freedom)[1]
+
+
+def worst_reaction(
+    form: SequenceForm,
+    policy: Float[Array, "I A"],
+    number: Float[np.ndarray, " L"],
+    freedom: Freedom | None = None,
+) -> tuple[Float[np.ndarray, "I_0 A_0"], float]:
+    """Return the users' policy that makes least of `number`, and how much: G."""
+    theirs = form.treeplex[USER]
+    legal = legal_mask(theirs)
+    given = Freedom(np.zeros(legal.shape), legal.astype(float)) if freedom is None else freedom
+    low, high, there = (
+        tuple(map(np.asarray, rows_of(theirs, table)))
+        for table in (given.low, given.high, legal.astype(float))
+    )
+    chosen: dict[int, np.ndarray] = {}
+
+    def least(q: Array, k: int) -> Array:
+        chosen[k] = least_of(np.where(there[k] > 0, q, np.inf), low[k], high[k])
+        return (chosen[k] * q).sum(axis=-2)
+
+    _, value = backup(theirs, against(form, policy, number), least)
+    return np.asarray(table_of(theirs, tuple(chosen[k] for k in range(len(low))))), float(value)
+
+
+def against(
+    form: SequenceForm, policy: Float[Array, "I A"], number: Float[np.ndarray, " L"]
+) -> Payoff:
+    """Return what each of the users' sequences gets of `number` against the assistant's policy."""
+    ours = form.treeplex[ASSISTANT]
     plan = reach(ours, rows_of(ours, np.asarray(policy, np.float64)))
-    legal = legal_rows(theirs)
-    payoff = expectation(form, USER, np.asarray(number, np.float64), plan)
-    _, value = backup(theirs, payoff, lambda q, k: np.where(legal[k], q, np.inf).min(axis=-2))
-    return float(value)
+    return expectation(form, USER, np.asarray(number, np.float64), plan)
+
+
+def least_of(
+    number: Float[np.ndarray, "*B A N"],
+    low: Float[np.ndarray, "*B A N"],
+    high: Float[np.ndarray, "*B A N"],
+) -> Float[np.ndarray, "*B A N"]:
+    """Return the probabilities within intervals, over the axis A, that expect least of `number`.
+
+    What the low ends leave free goes where the number is smallest.
+    """
+    order = np.argsort(number, axis=-2, kind="stable")
+    room = np.take_along_axis(high - low, order, axis=-2)
+    free = 1.0 - low.sum(axis=-2, keepdims=True)
+    more = np.clip(free - (np.cumsum(room, axis=-2) - room), 0.0, room)
+    return low + np.take_along_axis(more, np.argsort(order, axis=-2), axis=-2)
 
 
 def most(
@@ -143,9 +218,10 @@ def most(
     matrix = sparse.block_array(rows, format="csr")
     unit = np.eye(1, flow.shape[0])[0]
     free = np.full(matrix.shape[0] - len(within.most) - len(unit), 0.0)
-    low = np.full(matrix.shape[1], -np.inf)
-    low[: flow.shape[1]] = 0.0
-    low[len(low) - len(within.least) :] = within.least
+    values = [
+        np.where(np.arange(part.value.shape[1]) < part.free, -np.inf, 0.0) for part in guarantees
+    ]
+    low = np.concatenate([np.zeros(flow.shape[1]), *values, within.least])
     solver = highs.passed(
         matrix,
         np.concatenate([*cost, within.gain]),
@@ -220,6 +296,26 @@ def priors_of(game: Game, method: str) -> dict[str, float]:
     if faults:
         raise InputError(*faults)
     return {intent.name: intent.prior.value for intent in game.scenario.intents}
+
+
+def _intervals(
+    treeplex: Treeplex, freedom: Freedom, actions: Bool[np.ndarray, "I_0 A_0"]
+) -> sparse.csr_array:
+    """Return the rows y(s) - low y(parent) and high y(parent) - y(s), those that say something.
+
+    They are of the users' `actions`, [., S_0], and at least 0 of every plan that keeps to them.
+    """
+    parent = np.broadcast_to(parent_sequences(treeplex)[:, None], actions.shape)
+    parts = []
+    for bound, sign in ((freedom.low, 1.0), (freedom.high, -1.0)):
+        told = actions & (bound > 0 if sign > 0 else bound < 1)
+        count = int(told.sum())
+        row = np.tile(np.arange(count), 2)
+        column = np.concatenate([sequence_numbers(treeplex)[told], parent[told]])
+        entry = np.concatenate([np.full(count, sign), -sign * bound[told]])
+        shape = (count, treeplex.sequences)
+        parts.append(sparse.coo_array((entry, (row, column)), shape=shape))
+    return sparse.csr_array(sparse.vstack(parts))
 
 
 def _matter(treeplex: Treeplex, used: Bool[np.ndarray, " S"]) -> Bool[np.ndarray, " I"]:

@@ -1,4 +1,4 @@
-"""Policies that are robust to the prior: the best worst case over a set of priors.
+"""Policies that are robust: the best worst case over priors, payoffs, kernels and channels.
 
 How many users mean harm is hardly ever known to more than an interval. With the prior p anywhere in
 
@@ -13,10 +13,14 @@ that of an equilibrium.
 
 The assistant's weights alpha, beta, gamma and psi may lie in intervals as well. The worst case is
 linear or, where users are adversarial, concave in them, so that it is at a corner of their box: one
-such program per corner, with the same plan and the least of all maximised.
+such program per corner, with the same plan and the least of all maximised. Payoffs that lie in
+intervals are at their worst ends at once (`csa_games.doubted`).
 
-The probabilities of kernels do not vary here: given a policy the outcome is a polynomial in them,
-and the worst of those is no linear program.
+Kernels and channels may be off by a radius. Then V_i is what x secures when nature picks a
+kernel's reactions and the likelihoods of signals anew at every history (`solvers.kernels`,
+`solvers.channels`): no more than what it secures against any kernel and channel that stay the same,
+and again one linear program. By how much it may be less is reported: as what the policy gets
+against the worst of them that were found.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +36,8 @@ from csa_games.evaluate import intent_tags
 from csa_games.findings import Robustness
 from csa_games.game import ASSISTANT, Game, Solution
 from solvers import lp
-from solvers.guarantee import Within, certified, guarantee, most, priors_of, secured, size
+from solvers.doubt import Doubted, doubted, own_policy, worst_of
+from solvers.guarantee import Within, certified, most, priors_of, secured, size
 from solvers.sequence import policy_of
 
 METHOD = "robust"
@@ -57,51 +62,56 @@ def solve(
     priors: Mapping[str, Interval] | None = None,
     radius: float | None = None,
     weights: Mapping[str, Interval] | None = None,
+    kernels: float = 0.0,
+    channels: float = 0.0,
+    payoffs: bool = False,
 ) -> Solution:
-    """Return the policy with the best worst case over a set of priors, in the security class.
+    """Return the policy with the best worst case over a set of scenarios, in the security class.
 
     `priors` gives an interval (low, high) by intent, {"malicious": (0.0, 0.1)}; intents left out
     share the rest in the ratios that their priors have in the scenario. Or `radius` says how far
     each prior may be off. With neither the intervals are those of the scenario's file. The set is
     what of this sums to 1; a radius of 0 leaves the prior as it is. `weights` gives intervals of
-    "alpha", "beta", "gamma" and "psi"; each doubles the program.
+    "alpha", "beta", "gamma" and "psi"; each doubles the program. `kernels` says how far every
+    reaction probability of kernels that is not 0 may be off, and `channels` the same of signals.
+    With `payoffs`, satisfaction, risk, cost, displacement and severities lie in the intervals that
+    the scenario's file gives them.
 
-    The result's `robustness` has the worst case, the prior and the weights that bring it about, and
-    the price of robustness; all are computed from the policy. Value and gaps are those of the
-    scenario as it is, with a policy of the users that is worst for the payoff. `steps` counts HiGHS
-    iterations.
+    The result's `robustness` has the worst case, and the price of robustness; all are computed
+    from the policy. Where kernels or channels may be off, the worst case is a bound that holds for
+    all of them, and no policy has a better bound of this kind; beside it stands what the policy
+    gets against the worst that were found. Value and gaps are those of the scenario as it is, with
+    a policy of the users that is worst for the payoff. `steps` counts HiGHS iterations.
 
     Raises `InputError` for rational and quantal intents, intervals that are no priors, sets without
-    any, and intents of prior zero that may have more, of whose conversations the game says nothing.
+    any, intents of prior zero that may have more, of whose conversations the game says nothing, and
+    kernels and channels of games beyond `doubt.MOST_PAIRS` and `doubt.MOST_PAIRS_DRIFTING`.
     """
     began = perf_counter()
     given = priors_of(game, METHOD)
-    among = _set(game, given, _intervals(game, given, priors, radius))
     corners = _corners({} if weights is None else weights)
-    form = game.form
-    numbers = _numbers(game, given, corners)
-    scale = max(size(form, number) for corner in numbers for number in corner)
+    doubt = doubted(game, kernels, channels, payoffs, len(corners))
+    certain = not (corners[0] or kernels or channels or payoffs)
+    among = _set(game, given, _intervals(game, given, priors, radius, certain))
+    numbers = _numbers(doubt.game, given, corners)
+    scale = max(size(doubt.game.form, number) for corner in numbers for number in corner)
     found = most(
-        game,
-        [guarantee(form, number / scale) for corner in numbers for number in corner],
+        doubt.game,
+        [doubt.guarantee(number / scale) for corner in numbers for number in corner],
         np.zeros(len(corners) * among.share.shape[1]),
         _worst_case(among, len(corners)),
     )
-    policy = policy_of(form.treeplex[ASSISTANT], found.plan)
-    secures = [np.array([secured(form, policy, number) for number in corner]) for corner in numbers]
-    worst = [_worst(among, given_intents) for given_intents in secures]
-    values = [float(prior @ ours) for prior, ours in zip(worst, secures, strict=True)]
-    at = int(np.argmin(values))
-    intents = [name for name, prior in given.items() if prior > 0]
-    payoff = np.asarray(form.leaves.payoff[ASSISTANT], np.float64)
-    robustness = Robustness(
-        value=values[at],
-        worst_prior=dict.fromkeys(given, 0.0) | dict(zip(intents, worst[at].tolist(), strict=True)),
-        worst_weights=corners[at],
-        nominal=secured(form, policy, payoff),
+    policy = policy_of(doubt.form.treeplex[ASSISTANT], found.plan)
+    secures = np.array([[doubt.secures(policy, number) for number in corner] for corner in numbers])
+    value = min(float(_worst(among, ours) @ ours) for ours in secures)
+    own = own_policy(game, doubt.game, policy)
+    robustness = replace(
+        _worst_found(doubt, policy, numbers, corners, among, list(given)),
+        value=value,
+        nominal=secured(game.form, own, np.asarray(game.form.leaves.payoff[ASSISTANT], np.float64)),
         optimum=float(lp.solve(game).value[ASSISTANT]),
     )
-    solution = certified(game, policy, METHOD, found.steps, began)
+    solution = certified(game, own, METHOD, found.steps, began)
     return replace(solution, robustness=robustness)
 
 
@@ -116,6 +126,50 @@ class _Set:
     low: Float[np.ndarray, " M"]
     high: Float[np.ndarray, " M"]
     share: Float[np.ndarray, "M T"]
+
+
+def _worst_found(
+    doubt: Doubted,
+    policy: Float[np.ndarray, "I A"],
+    numbers: Numbers,
+    corners: Sequence[Mapping[str, float]],
+    among: _Set,
+    names: Sequence[str],
+) -> Robustness:
+    """Return the worst scenario found for `policy`, and what it gets there; all else is nan.
+
+    Given each intent users and nature only have to do with the number of that intent.
+    """
+    assert doubt.game.scenario is not None
+    intents = [
+        (i, part.name) for i, part in enumerate(doubt.game.scenario.intents) if part.prior.value > 0
+    ]
+    worst: Robustness | None = None
+    for corner, by_intent in zip(corners, numbers, strict=True):
+        found = [
+            worst_of(doubt, policy, number, *intent)
+            for intent, number in zip(intents, by_intent, strict=True)
+        ]
+        gets = np.array([value for value, _, _ in found])
+        prior = _worst(among, gets)
+        if worst is None or prior @ gets < worst.found:
+            who = [name for _, name in intents]
+            worst = Robustness(
+                value=np.nan,
+                found=float(prior @ gets),
+                worst_prior=dict.fromkeys(names, 0.0) | dict(zip(who, prior.tolist(), strict=True)),
+                worst_weights=corner,
+                worst_kernels={
+                    name: rows for name, (_, rows, _) in zip(who, found, strict=True) if rows
+                },
+                worst_channels={
+                    name: rows for name, (_, _, rows) in zip(who, found, strict=True) if rows
+                },
+                nominal=np.nan,
+                optimum=np.nan,
+            )
+    assert worst is not None  # there is a corner
+    return worst
 
 
 def _worst_case(among: _Set, corners: int) -> Within:
@@ -193,8 +247,9 @@ def _intervals(
     given: Mapping[str, float],
     priors: Mapping[str, Interval] | None,
     radius: float | None,
+    certain: bool,
 ) -> dict[str, Interval]:
-    """Return the interval of every intent that has one."""
+    """Return the interval of every intent that has one; if all else is `certain`, one must."""
     if priors is not None and radius is not None:
         raise InputError(f"found priors and the radius {radius}, expected one of them")
     if radius is not None:
@@ -210,7 +265,7 @@ def _intervals(
         for intent in game.scenario.intents
         if intent.prior.low is not None and intent.prior.high is not None
     }
-    if not found:
+    if not found and certain:
         raise InputError(
             f"{game.name} has no interval (low and high) for any prior, expected one; or give "
             "priors or a radius"

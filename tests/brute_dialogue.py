@@ -78,8 +78,15 @@ class Brute:
     def _kernel(self, intent: str, past: tuple[Turn, ...]) -> dict[str, float] | None:
         if self.intents[intent]["behaviour"] != "kernel":
             return None
+        return self.reaction(intent, len(past), past[-1][2] if past else None)
+
+    def reaction(self, intent: str, t: int, last: str | None) -> dict[str, float]:
+        """Return a kernel's asks in turn t, the last response having been given in turn t - 1."""
         kernel = self.intents[intent]["kernel"]
-        return kernel["after"][past[-1][2]] if past else kernel["opening"]
+        if last is None:
+            return kernel["opening"]
+        after = kernel["after"][last]
+        return after[t - 1] if isinstance(after, list) else after
 
     def _possible_asks(self, intent: str, past: tuple[Turn, ...]) -> list[str]:
         kernel = self._kernel(intent, past)
@@ -245,8 +252,14 @@ def random_content(shape: Shape) -> dict[str, Any]:
         return {name: w / sum(weights) for name, w in zip(names, weights, strict=True)}
 
     def per_turn(low: float, high: float) -> float | list[float]:
-        numbers = [round(draw.uniform(low, high), 2) for _ in range(shape.turns)]
+        longer = draw.choice([0, 0, 1])  # than the conversation
+        numbers = [round(draw.uniform(low, high), 2) for _ in range(shape.turns + longer)]
         return numbers if draw.random() < 0.5 else numbers[0]
+
+    def reaction(names: list[str]) -> dict[str, float] | list[dict[str, float]]:
+        longer = draw.choice([0, 0, 1])  # than the conversation
+        rows = [distribution(names) for _ in range(shape.turns - 1 + longer)]
+        return rows if rows and draw.random() < 0.5 else distribution(names)
 
     priors = distribution([f"intent{k}" for k in range(len(shape.behaviours))])
     intents, channel, effort = [], [], []
@@ -259,7 +272,7 @@ def random_content(shape: Shape) -> dict[str, Any]:
             opening = distribution(own)
             if not any(opening[ask] for ask in asks):
                 opening = {asks[0]: 1.0}
-            after = {r: distribution(own) for r in responses if not ends[r]}
+            after = {r: reaction(own) for r in responses if not ends[r]}
             part["kernel"] = {"opening": opening, "after": after, "source": source}
         if behaviour in ("rational", "quantal"):
             part["weights"] = {"satisfaction": draw.uniform(-1, 1), "risk": draw.uniform(-1, 1),

@@ -39,8 +39,8 @@ def builtin(name: str, turns: int | None = None) -> Scenario:
 
 @cache
 def solved(name: str) -> tuple[Game, Solution]:
-    """Return a built-in scenario, crisis_guidance cut to two turns, with a solution of it."""
-    game = dialogue_game(builtin(name, {"crisis_guidance": 2}.get(name)))
+    """Return a built-in scenario, large ones cut to two turns, with a solution of it."""
+    game = dialogue_game(builtin(name, {"crisis_guidance": 2, "customer_service": 2}.get(name)))
     return game, solvers.solve(game, "pcfr+", target=1e-4, max_steps=300)
 
 

@@ -52,16 +52,21 @@ class NormalForm:
 
     def matrix(self, measure, intent=None):
         """Return the expectation of a measure, given an intent or not, [users', assistant's]."""
-        weight = np.array(
-            [
-                talk.chance
-                * (talk.payoffs[1] if measure == "payoff" else talk.tags.get(measure, 0))
-                for talk in self.talks
-            ]
-        )
+        weight = np.array([talk.chance * number(talk, measure) for talk in self.talks])
         if intent is not None:
             weight = weight * [talk.intent == intent for talk in self.talks] / self.prior[intent]
         return self.plays[0].T @ (weight[:, None] * self.plays[1])
+
+
+def number(talk, measure):
+    """Return what a conversation adds to the expectation of a measure."""
+    if measure == "payoff":
+        return talk.payoffs[1]
+    if measure == "harmed":
+        return float(talk.tags.get("risk", 0) > 0)
+    if measure.startswith("gives:"):
+        return float(measure.removeprefix("gives:") in [said for _, _, said in talk.turns])
+    return talk.tags.get(measure, 0)
 
 
 def _shape(kind, behaviours, ways_out, seed):

@@ -8,45 +8,20 @@ from fractions import Fraction
 
 from csa_games.build import build
 from csa_games.rules import Chance, Decision, Terminal, from_function, no_child
+from papers.bagwell_1995 import noisy as bagwell
+from papers.von_stengel_forges_2008 import signalling as forges
+
+__all__ = [
+    "MATRICES",
+    "bagwell",
+    "forges",
+    "guess_the_ace",
+    "matrix_game",
+    "stripped_poker",
+    "watson",
+]
 
 HALF = Fraction(1, 2)
-
-
-def bagwell(noise=Fraction(1, 100)):
-    """Return the game of Bagwell 1995: the first mover's choice is observed, but with noise."""
-    payoffs = {("S", "S"): (5, 2), ("S", "C"): (3, 1), ("C", "S"): (6, 3), ("C", "C"): (4, 4)}
-
-    def node(history):
-        match history:
-            case ():
-                return Decision(0, "", ("S", "C"), no_child)
-            case (first,):
-                right = {"S": (1 - noise, noise), "C": (noise, 1 - noise)}[first]
-                return Chance(("s", "c"), right, no_child)
-            case (_, signal):
-                return Decision(1, signal, ("S", "C"), no_child)
-            case (first, _, second):
-                return _leaf(payoffs[first, second])
-
-    return _built(node, "bagwell")
-
-
-def forges():
-    """Return figure 1 of von Stengel and Forges 2008: a signalling game with two types."""
-    payoffs = {("G", "l"): (4, 10), ("G", "r"): (0, 6), ("B", "l"): (6, 0), ("B", "r"): (0, 6)}
-
-    def node(history):
-        match history:
-            case ():
-                return Chance(("G", "B"), (HALF, HALF), no_child)
-            case (kind,):
-                return Decision(0, kind, ("X", "Y"), no_child)
-            case (_, message):
-                return Decision(1, message, ("l", "r"), no_child)
-            case (kind, _, answer):
-                return _leaf(payoffs[kind, answer])
-
-    return _built(node, "forges")
 
 
 def stripped_poker():

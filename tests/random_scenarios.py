@@ -33,6 +33,11 @@ def random_scenario(seed: int, *, security: bool = False) -> Scenario:
         weights[draw.randrange(len(weights)) if sure is None else sure] += 1
         return {name: w / sum(weights) for name, w in zip(names, weights, strict=True)}
 
+    def reaction(names: list[str]) -> dict[str, float] | list[dict[str, float]]:
+        if draw.random() < 0.5:
+            return shares(names)
+        return [shares(names) for _ in range(turns)]  # one more than there is a next turn for
+
     def number(low: float, high: float) -> float | list[float]:
         if draw.random() < 0.5:
             return round(draw.uniform(low, high), 3)
@@ -55,7 +60,7 @@ def random_scenario(seed: int, *, security: bool = False) -> Scenario:
             "asks": may[name],
         }
         if intents[name] == "kernel":
-            after = {response: shares(may[name]) for response in continuing}
+            after = {response: reaction(may[name]) for response in continuing}
             part["kernel"] = {"source": SOURCE, "opening": shares(may[name], 0), "after": after}
         if intents[name] in ("rational", "quantal"):
             part["weights"] = {

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
     path
-    for package in ("csa_games", "solvers", "experiments")
+    for package in ("csa_games", "solvers", "experiments", "papers")
     for path in (ROOT / package).rglob("*.py")
 )
 NETWORK = {"socket", "ssl", "urllib", "http", "ftplib", "smtplib", "requests", "httpx", "aiohttp"}
@@ -45,6 +45,7 @@ def test_imports_keep_to_the_layout(path):
         allowed = {
             "arrays",
             "devices",
+            "doubted",
             "errors",
             "evaluate",
             "files",
@@ -56,6 +57,8 @@ def test_imports_keep_to_the_layout(path):
             "provenance",
         }
         assert ours <= {f"csa_games.{module}" for module in allowed}
+    if where.startswith(("csa_games/", "solvers/")) and not where.startswith("csa_games/cli/"):
+        assert not tops & {"experiments", "papers"}, "the library stands without its uses"
     if where.startswith("csa_games/guard/"):
         ours = {module for module in modules if module.startswith("csa_games")}
         assert all(m == "csa_games.errors" or m.startswith("csa_games.guard") for m in ours)

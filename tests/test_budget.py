@@ -9,17 +9,18 @@ from functools import cache
 import known_games
 import numpy as np
 import pytest
-from brute_dialogue import discounted_and_per_turn, random_content, two_turns
-from dialogue_normal_form import TIGHT, NormalForm, shapes
+from brute_dialogue import Brute, discounted_and_per_turn, random_content, two_turns
+from brute_dialogue import shapes as all_shapes
+from dialogue_normal_form import TIGHT, NormalForm, number, shapes
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from random_scenarios import random_scenario
+from random_scenarios import random_policy, random_scenario
 from scipy.optimize import linprog
 
 import solvers
 from csa_games.dialogue import dialogue_game
 from csa_games.errors import InputError
-from csa_games.evaluate import MEASURES, by_intent
+from csa_games.evaluate import MEASURES, by_intent, expected, leaf_numbers
 from csa_games.factored import factored_game
 from csa_games.game import ASSISTANT, USER
 from csa_games.loading import load
@@ -90,7 +91,9 @@ class Oracle:
         return found.fun if side == "<=" else -found.fun
 
 
-measures = st.sampled_from(["payoff", "satisfaction", "risk", "cost", "displacement", "left"])
+measures = st.sampled_from(
+    ["payoff", "satisfaction", "risk", "cost", "displacement", "left", "harmed", "gives:answer0"]
+)
 
 
 @settings(deadline=None, max_examples=60)
@@ -215,6 +218,49 @@ def test_frontiers_are_monotone_and_concave():
     assert (np.diff(down, 2) <= 1e-7).all()
 
 
+@settings(deadline=None, max_examples=50)
+@given(all_shapes, st.integers(0, 2**20))
+def test_measures_on_leaves_are_those_of_every_conversation(shape, seed):
+    """Conversations listed one by one, with whoever may be talking, under a random policy."""
+    content = random_content(shape)
+    talks = Brute(content).conversations()
+    for layout in (dialogue_game, factored_game):
+        game = layout(scenario_from(content, "random"))
+        policy = random_policy(game, seed)
+        at = [{key: i for i, key in enumerate(keys)} for keys in game.names.infosets]
+
+        def probability(talk, game=game, policy=policy, at=at):
+            chosen = [
+                policy[who][at[who][h], game.names.actions[who][at[who][h]].index(action)]
+                for who, h, action in talk.choices
+            ]
+            return talk.chance * np.prod(chosen)
+
+        likely = [probability(talk) for talk in talks]
+        for measure, make in leaf_numbers(game).items():
+            listed = sum(p * number(talk, measure) for p, talk in zip(likely, talks, strict=True))
+            assert expected(game, policy, make()) == pytest.approx(listed, abs=1e-12)
+            if measure == "harmed" or measure.startswith("gives:"):
+                assert set(np.unique(make())) <= {0.0, 1.0}
+
+
+def test_a_response_is_given_at_most_so_often_near_a_crisis():
+    """And in its worst users' hands just so often, by their best response to that alone."""
+    (kept,) = solve(guidance(), "gives:comply@malicious<=0.01", objective="satisfaction").budgets
+    assert kept.level == pytest.approx(0.01, abs=1e-9)
+    assert kept.price > 0
+    free = solve(guidance(), "gives:comply@malicious<=1", objective="satisfaction").budgets[0]
+    assert free.level > 0.05
+    solution = solvers.solve(guidance(), "budget", budgets="harmed@malicious<=0.01")
+    harmed = leaf_numbers(guidance())["harmed"]()
+    leaves = replace(guidance().form.leaves, payoff=(harmed, -harmed))
+    other = replace(guidance(), form=replace(guidance().form, leaves=leaves))
+    users, _ = solvers.best_response(other, USER, solution.policy)
+    worst = by_intent(guidance(), (users, solution.policy[ASSISTANT]), harmed)["malicious"]
+    assert worst == pytest.approx(0.01, abs=1e-8)
+    assert solution.budgeted.value < solve(guidance(), "harmed@malicious<=0.5").value
+
+
 @pytest.mark.parametrize("content", [two_turns(GUIDANCE), discounted_and_per_turn(GUIDANCE)])
 def test_levels_are_what_the_worst_user_makes_of_the_policy(content):
     """Best responses to the measure, then the measure as reports have it."""
@@ -300,6 +346,11 @@ def test_budgets_in_conflict_are_named_and_others_not():
     ("options", "message"),
     [
         ({"budgets": ["harm@malicious<=1"]}, "found the measure 'harm', expected one of payoff,"),
+        (
+            {"budgets": ["gives:cake@malicious<=1"]},
+            "found the measure 'gives:cake', expected one of payoff, .*, harmed, gives:comply, "
+            "gives:partial",
+        ),
         ({"objective": "joy"}, "found the measure 'joy', expected one of payoff, satisfaction"),
         (
             {"budgets": "risk@mallory<=1"},

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_games import BATTLESHIP_2, KUHN, LEDUC, LIARS_DICE_3, arrays_of, game
-from literal_cfr import averages
 from open_spiel.python.algorithms import cfr as openspiel_cfr
 from open_spiel.python.algorithms import exploitability as openspiel_exploitability
 from random_games import Stage, roots, unfold
@@ -23,6 +22,7 @@ from csa_games.build import build
 from csa_games.errors import InputError
 from csa_games.fold import uniform
 from csa_games.rules import Decision, Terminal
+from papers.literal_cfr import averages
 from solvers import cfr, driver, lp
 from solvers.regret import VARIANTS, constant
 

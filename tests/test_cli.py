@@ -23,9 +23,10 @@ from csa_games.baselines import BASELINES
 from csa_games.cli import COMMANDS, check, compiled, main, memory, method
 from csa_games.cli.command import Command, Group, parser
 from csa_games.cli.progress import Limits, done, duration, seconds_to_target, watched
+from csa_games.evidence import sourced
 from csa_games.game import Progress
 from csa_games.runs import read_run
-from csa_games.scenario import builtin_scenarios
+from csa_games.scenario import builtin_scenarios, read_scenario
 from solvers.driver import check_steps
 
 ROOT = Path(__file__).parents[1]
@@ -254,6 +255,39 @@ def test_show_counts_before_anything_is_built(monkeypatch, capsys):
     assert sum(shown["numbers"].values()) == sum(shown["numbers_by_source"].values()) > 100
     assert main(["show", "crisis_guidance", "--set", "turns=8"]) == 0
     assert re.search(r"memory +about [\d.]+ (TB|PB|EB)", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", sorted(builtin_scenarios()))
+def test_show_is_a_page_about_the_scenario(name, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "2000")  # no line is broken
+    scenario = read_scenario(builtin_scenarios()[name])
+    assert main(["show", name]) == 0
+    page = capsys.readouterr().out
+    assert " ".join(scenario.question.split()) in page
+    assert " ".join(scenario.notes.split()) in page
+    named = (*scenario.intents, *scenario.asks, *scenario.signals, *scenario.responses)
+    for part in named:
+        assert re.search(rf"^{part.name} .*{re.escape(part.description)}$", page, re.MULTILINE)
+    for intent in scenario.intents:
+        prior = intent.prior
+        if prior.low != prior.high:
+            assert f"{prior.value:g} [{prior.low:g}, {prior.high:g}]" in page
+    for source in scenario.sources.values():
+        assert source.cite in page
+    for group in sourced(scenario):
+        assert re.search(rf"^{re.escape(group.field)} +{re.escape(group.source)}$", page, re.M)
+
+
+def test_show_has_reactions_by_turn(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["show", "crescendo"]) == 0
+    page = capsys.readouterr().out
+    # The second cell of the round-by-round log: success, after which it stops, .418 then .069.
+    assert re.search(r"sudden: after answer .* 0\.418, 0\.069, 0\.069$", page, re.MULTILINE)
+    assert re.search(r"benign: after refuse +0 +0 +0\.4 +0\.6$", page, re.MULTILINE)
+    assert "Displacement" not in page  # nobody can migrate there
+    assert main(["show", "customer_service"]) == 0
+    assert "Displacement" in capsys.readouterr().out
 
 
 def test_show_agrees_with_the_game(capsys):

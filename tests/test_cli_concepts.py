@@ -131,7 +131,10 @@ def test_wrong_options_end_with_a_sentence(scenario, tmp_path, capsys, words, sa
 # method -> (options, what it reports)
 CONCEPTS = {
     "budget": (["--budget", "risk@malicious<=0.01", "--objective", "payoff"], "budgeted"),
-    "robust": (["--prior", "malicious=0.01:0.1", "--weight", "beta=1:5"], "robustness"),
+    "robust": (
+        ["--prior", "malicious=0.01:0.1", "--weight", "beta=1:5", "--kernels", "0.1"],
+        "robustness",
+    ),
     "qre": (["--rationality", "5"], "quantal"),
     "qre-normal-form": (["--rationality", "5"], "quantal"),
     "lp-refined": (["--epsilon", "0.001"], "refinement"),
@@ -156,6 +159,8 @@ def test_every_concept_is_saved_with_what_it_reports(method, tmp_path, capsys):
         same = getattr(saved, name)
         if isinstance(value, float):
             assert value == pytest.approx(same, rel=1e-12)
+        if isinstance(value, dict):
+            assert value == same
     if finding == "refinement":
         assert [len(part) for part in saved.loss] == [
             treeplex.infosets for treeplex in read_run(folder).game.form.treeplex
@@ -170,6 +175,25 @@ def test_one_oneshot_budget_by_hand(tmp_path, capsys):
     (budget,) = found["budgeted"]["budgets"]
     assert (code, budget["price"]) == (0, 0.0)
     assert found["budgeted"]["value"] == pytest.approx(0.88759388)  # the linear program's
+
+
+def test_kernels_in_doubt_are_shown_with_the_worst_found(tmp_path, capsys):
+    words = ["solve", "crisis_guidance", "--set", "turns=2", "--method", "robust"]
+    assert main([*words, "--kernels", "0.05", "--out", str(tmp_path / "run")]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "whatever the kernels and channels are" in text
+    assert "benign, after refuse" in text
+    assert main([*words, "--payoffs", "--out", str(tmp_path / "run")]) == 2
+    assert "has no interval in which a payoff could be worse" in capsys.readouterr().err
+
+
+def test_one_percent_of_compliance_with_malice(tmp_path, capsys):
+    words = ("--set", "turns=2", "--method", "budget", "--objective", "satisfaction")
+    words = ("solve", "crisis_guidance", *words, "--budget", "gives:comply@malicious<=0.01")
+    code, found = printed(capsys, *words, "--out", str(tmp_path / "run"))
+    (budget,) = found["budgeted"]["budgets"]
+    assert code == 0
+    assert budget["level"] == pytest.approx(0.01, abs=1e-9)
 
 
 def test_auto_says_what_it_picked_and_why(scenario, tmp_path, capsys):

@@ -5,18 +5,17 @@ curves by the authors of DDCFR (rpSebastian/DDCFR at 0e4de9b), the closed forms 
 runs, the table by an independent float64 implementation.
 """
 
-import csv
 from fractions import Fraction
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from known_games import BATTLESHIP_2, GOOFSPIEL_3, KUHN, LEDUC, LIARS_DICE_3, game
 
 import solvers
-from csa_games.fold import backup, gradient, legal_rows, mean_of, reach, rows_of
-from solvers import cfr, driver
+from papers import curves
+from papers.curves import METHODS
+from papers.published import ddcfr_columns
+from solvers import driver
 from solvers.regret import VARIANTS, Variant, constant
 
 GAMES = {
@@ -25,33 +24,8 @@ GAMES = {
     "LiarsDice3": LIARS_DICE_3,
     "LeducPoker": LEDUC,
 }
-METHODS = {"CFR": "cfr", "CFRPlus": "cfr+", "DCFR": "dcfr"}
 STEPS = 1000
 HORIZON = float(STEPS)
-
-
-def exploitability(form, policy):
-    """Return half of the NashConv of `policy`, on the device: `solvers.gap` is numpy's."""
-    total = 0.0
-    for player, treeplex in enumerate(form.treeplex):
-        legal = legal_rows(treeplex)
-        own, other = (rows_of(form.treeplex[p], policy[p]) for p in (player, 1 - player))
-        payoff = gradient(form, player, reach(form.treeplex[1 - player], other))
-        maximum = lambda q, k, legal=legal: jnp.where(legal[k], q, -jnp.inf).max(axis=-2)
-        best, mean = (backup(treeplex, payoff, rule)[1] for rule in (maximum, mean_of(own)))
-        total += best - mean
-    return total / 2
-
-
-@jax.jit
-def trace(form, variants, dead_zone):
-    """Return the exploitability of the average after every iteration, each with its own row."""
-
-    def body(state, variant):
-        state = cfr.step(form, variant, state, horizon=HORIZON, dead_zone=dead_zone)
-        return state, exploitability(form, cfr.average(form, state))
-
-    return jax.lax.scan(body, cfr.init(form), variants)[1]
 
 
 def exploitabilities(load_string, variants, checks, dead_zone=0.0):
@@ -59,31 +33,14 @@ def exploitabilities(load_string, variants, checks, dead_zone=0.0):
 
     `variants` is one row, or the rows of the 1000 iterations.
     """
-    if isinstance(variants, Variant):
-        variants = [variants] * STEPS
-    stacked = jax.tree.map(lambda *numbers: np.array(numbers), *variants)
-    with jax.enable_x64(True):
-        found = np.asarray(trace(game(load_string).form, stacked, dead_zone))
+    found = curves.curve(game(load_string), variants, STEPS, dead_zone=dead_zone, horizon=HORIZON)
     assert (found.dtype, found.shape) == (np.float64, (STEPS,))
     return found[np.array(checks) - 1]
 
 
-def published(folder, algorithm, name):
-    """Return the columns of a published curve from iteration 1 on."""
-    path = folder / "ddcfr_curves" / f"{algorithm}__{name}.csv"
-    with path.open() as lines:
-        rows = list(csv.DictReader(lines))[1:]
-    assert [int(row["step"]) for row in rows] == list(range(1, STEPS + 1))
-    prefix = f"{name}/"
-    return {
-        column.removeprefix(prefix): [row[column] for row in rows]
-        for column in rows[0]
-        if column.startswith(prefix)
-    }
-
-
 def curve(folder, algorithm, name):
-    return np.array([float(number) for number in published(folder, algorithm, name)["conv"]])
+    (column,) = ddcfr_columns(folder / "ddcfr_curves", algorithm, name, "conv")
+    return np.array(column)
 
 
 # Regrets of LiarsDice3 tie exactly. What rounding leaves of a tie depends on how the compiler fuses
@@ -117,13 +74,12 @@ def test_published_leduc_curve_as_a_band(shared_data, algorithm):
 )
 def test_replay_of_learned_discounts(shared_data, name, until):
     """DDCFR (ICLR 2024): DCFR with the exponents that its network chose, read from the curve."""
-    columns = published(shared_data, "DDCFR_es_model", name)
-    schedule = zip(
-        *(map(float, columns[exponent]) for exponent in ("alpha", "beta", "gamma")), strict=True
+    exponents = ddcfr_columns(
+        shared_data / "ddcfr_curves", "DDCFR_es_model", name, "alpha", "beta", "gamma"
     )
     variants = [
         Variant(alpha=constant(a), beta=constant(b), gamma=constant(g), discount=1.0)
-        for a, b, g in schedule
+        for a, b, g in zip(*exponents, strict=True)
     ]
     found = exploitabilities(GAMES[name], variants, range(1, until + 1), TIES.get(name, 0.0))
     expected = curve(shared_data, "DDCFR_es_model", name)[:until]

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from csa_games.cli import main
+from csa_games.factored import factored_game
+from csa_games.game import ASSISTANT
+from csa_games.override import override
 from csa_games.scenario import builtin_scenarios, read_scenario
-from experiments import atlas
+from experiments import atlas, horizon
+from experiments.__main__ import FOLDER, INDEX, index
 from experiments.questions import EXPERIMENTS
 
 
@@ -73,6 +77,35 @@ def test_an_unknown_experiment_is_refused(capsys):
     assert "there is no experiment 'alchemy'; the experiments are atlas" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_report_in_the_tree_is_what_its_rows_say(name):
+    kept = FOLDER / name
+    experiment = EXPERIMENTS[name]
+    assert json.loads((kept / "provenance.json").read_text())["quick"] is False
+    sweep = json.loads((kept / "sweep.json").read_text())
+    assert sweep["cells"] == json.loads(json.dumps(experiment.cells(False)))
+    rows = [
+        {column: _typed(cell) for column, cell in row.items()}
+        for row in table(kept / "results.csv")
+    ]
+    report = (kept / "report.md").read_text(encoding="utf-8")
+    for paragraph in experiment.answer(rows):
+        assert paragraph in report
+
+
+def _typed(cell):
+    """Return a cell of CSV as what it was."""
+    try:
+        return float(cell) if cell else None
+    except ValueError:
+        return cell
+
+
+def test_the_index_lists_every_experiment():
+    assert INDEX.read_text(encoding="utf-8") == index()
+    assert all(f"({name}/report.md)" in index() for name in EXPERIMENTS)
+
+
 # What is known of the answers.
 
 
@@ -119,12 +152,22 @@ def test_a_flip_is_told_between_the_places_where_it_is():
 
 def test_memory_is_never_harmful_and_one_turn_needs_none(folder):
     rows = table(folder("horizon") / "results.csv")
-    value = {(row["policy"], int(row["turns"])): float(row["value"]) for row in rows}
-    gap = {int(row["turns"]): float(row["gap"]) for row in rows if row["policy"] == "remembers"}
-    for turns, room in gap.items():
-        assert value["remembers", turns] >= value["forgets", turns] - room
-    assert abs(value["remembers", 1] - value["forgets", 1]) <= gap[1]
-    assert value["remembers", 2] - value["forgets", 2] > 0.05
+    secured = {(int(row["turns"]), int(row["memory"])): float(row["secured"]) for row in rows}
+    gap = {int(row["turns"]): float(row["gap"]) for row in rows if row["gap"]}
+    assert secured.keys() == {(1, 1), (2, 1), (2, 2)}
+    assert gap.keys() == {1, 2}
+    assert secured[2, 2] - secured[2, 1] > 0.05
+
+
+def test_a_policy_of_less_memory_does_what_the_shorter_one_does_on_its_last_turns():
+    scenario = read_scenario(builtin_scenarios()["crisis_guidance"])
+    game, shorter = (factored_game(override(scenario, {"turns": h})) for h in (2, 1))
+    rows = np.random.default_rng(0).dirichlet(np.ones(6), len(shorter.names.infosets[ASSISTANT]))
+    policy = horizon.remembering(game, shorter, rows)
+    known = dict(zip(shorter.names.infosets[ASSISTANT], rows, strict=True))
+    for key, row in zip(game.names.infosets[ASSISTANT], policy, strict=True):
+        # "plain:clear:guide/disguised:flag": the last turn is what stands behind the slash.
+        assert np.array_equal(row, known[key.rpartition("/")[2]])
 
 
 def test_more_responses_never_secure_less(folder):
@@ -154,3 +197,78 @@ def test_a_policy_is_best_against_the_users_it_was_made_for(folder):
         assert all(value[other, made] <= best for other in kinds)
         # Nothing is worse for the assistant than a user who wants just that.
         assert all(value[made, "adversarial"] <= value[made, other] + 1e-9 for other in kinds)
+
+
+def test_a_guard_is_worth_what_it_changes(folder):
+    # One ask, no reaction: sum over verdicts of the best mean, less the best without a verdict.
+    # Responses by (benign, sensitive, malicious): satisfaction less twice the risk, csa_oneshot.
+    worth = np.array(
+        [
+            [1.0, 0.594, 0.265, 0.245, 0.0],
+            [0.245, 0.245, 0.245, 0.245, 0.0],
+            [1.0 - 2.0, 0.594 - 2 * 0.35, 0.265, 0.245, 0.0],
+        ]
+    )
+    prior = np.array([0.90, 0.06, 0.04])
+    rows = [row for row in table(folder("guard-economics") / "results.csv") if row["recall"]]
+    assert len(rows) == 5
+    for row in rows:
+        recall = float(row["recall"])
+        flagged = prior * [0.057, 0.057, recall]
+        expected = (flagged @ worth).max() + ((prior - flagged) @ worth).max()
+        assert float(row["value"]) == pytest.approx(expected, abs=2e-6)
+
+
+def test_a_second_look_pays_up_to_what_it_brings(folder):
+    # Llama-Guard2 then WildGuard, prior .1: only what the first one calls clear is worth a look.
+    # It catches .970 of what is left, .1 * .665, and takes .004 of the benign; who is flagged is
+    # refused. Complying with a benign ask is worth 1 and with a malicious one 1 - 2.
+    rows = [row for row in table(folder("guard-economics") / "results.csv") if row["cost"]]
+    benign, malicious = 0.9 * 0.992, 0.1 * 0.665
+    flagged = 0.9 * 0.008, 0.1 * 0.335
+    for row in rows:
+        cost = float(row["cost"])
+        plain = max(0.0, benign - malicious), max(0.0, flagged[0] - flagged[1])
+        looked = [
+            max(0.0, b * 0.996 - m * 0.030) + max(0.0, b * 0.004 - m * 0.970) - cost * (b + m)
+            for b, m in ((benign, malicious), flagged)
+        ]
+        expected = sum(max(pair) for pair in zip(plain, looked, strict=True))
+        assert float(row["value"]) == pytest.approx(expected, abs=1e-7)
+        assert float(row["alone"]) == pytest.approx(sum(plain), abs=1e-7)
+
+
+def test_where_everything_is_answered_attacks_stop_at_their_rate_of_success(folder):
+    # Strata-Sword, arXiv 2509.01444, table 2: .0020, .0580, .3024 in the mean of five models.
+    rate = {"basic": 0.0020, "reworded": 0.0580, "hidden": 0.3024, "abstain": 0.0}
+    rows = table(folder("disguise") / "results.csv")
+    for row in rows:
+        cost = float(row["cost"])
+        effort = {"basic": 0.0, "reworded": 0.2 * cost, "hidden": cost, "abstain": 0.0}
+        if row["policy"] == "answers everything":
+            best = max(rate, key=lambda ask: rate[ask] - effort[ask])
+            assert float(row[f"asks {best}"]) == pytest.approx(1)
+            assert float(row["harm"]) == pytest.approx(rate[best])
+    by = {(row["policy"], row["cost"]): float(row["value"]) for row in rows}
+    for (policy, cost), found in by.items():
+        if policy == "answers everything":
+            assert by["best commitment", cost] >= found - 1e-9
+
+
+def test_no_table_beats_the_one_made_for_the_drift_at_hand(folder):
+    rows = table(folder("drift") / "results.csv")
+    value = {
+        (row["scenario"], float(row["survive"]), row["table"]): float(row["secured"])
+        for row in rows
+    }
+    for (name, share, made), secured in value.items():
+        assert secured <= value[name, share, "made for this one"] + 1e-4
+        same = {"made for no drift": 1.0, "made for the most": min(s for _, s, _ in value)}
+        if same.get(made) == share:
+            assert secured == pytest.approx(value[name, share, "made for this one"], abs=1e-9)
+    # Who is flagged in place of cleared can only help: what is secured rises with what survives.
+    for name in ("csa_oneshot", "crisis_guidance"):
+        best = sorted(
+            (s, v) for (n, s, m), v in value.items() if (n, m) == (name, "made for this one")
+        )
+        assert [v for _, v in best] == sorted(v for _, v in best)

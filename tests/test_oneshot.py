@@ -89,6 +89,34 @@ def test_comply_and_refuse_tie_where_the_formula_says(retention, signal, prior, 
     assert worth["comply"] == pytest.approx(worth["refuse"], abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("retention", "low", "high"),
+    [("type-blind", 0.0570, 0.9430), ("malicious worth nothing", 0.0293, 0.8921)],
+)
+def test_between_comply_and_refuse_the_guard_is_worth_nothing_outside_the_ties(
+    retention, low, high
+):
+    """What it is worth to choose after the signal rather than before."""
+    blind = retention == "type-blind"
+    scenario = two_types() if blind else malicious_retention_worth_nothing()
+
+    def worth_of_the_guard(prior: float) -> float:
+        flagged = prior * RECALL + (1 - prior) * FALSE_POSITIVES
+        changed = with_prior(scenario, "malicious", prior)
+        after = [
+            (share, values_after(changed, signal)[0])
+            for signal, share in (("flag", flagged), ("clear", 1 - flagged))
+        ]
+        informed = sum(share * max(w["comply"], w["refuse"]) for share, w in after)
+        blindly = max(sum(share * w[r] for share, w in after) for r in ("comply", "refuse"))
+        return informed - blindly
+
+    for outside in (0.01, low - 1e-3, high + 1e-3, 0.99):
+        assert worth_of_the_guard(outside) == pytest.approx(0, abs=1e-12)
+    for inside in (low + 1e-3, 0.5, high - 1e-3):
+        assert worth_of_the_guard(inside) > 1e-5
+
+
 def crossing_pairs() -> list[tuple[str, str, float, float]]:
     """Return the pairs with N > 0 > M, from the numbers of the sources: N, and M at β = 2."""
     pairs = []

@@ -52,10 +52,8 @@ class Beliefs(Brute):
         total = 0.0
         for ask, ends in self.ask_ends.items():
             asked = {
-                name: p * (part["after"][last] if last else part["opening"]).get(ask, 0.0)
-                for name, p, part in zip(
-                    names, belief, (self.intents[n]["kernel"] for n in names), strict=True
-                )
+                name: p * self.reaction(name, turn, last).get(ask, 0.0)
+                for name, p in zip(names, belief, strict=True)
             }
             if ends:
                 if ends == "migrate":
@@ -155,7 +153,7 @@ def test_regret_minimisation_comes_to_the_same():
 
 
 def test_millions_of_histories():
-    content = random_content(Shape(5, ("kernel",) * 3, 2, 0, 2, 5, 21))
+    content = random_content(Shape(5, ("kernel",) * 3, 2, 0, 2, 5, 1))
     scenario = scenario_from(content, "large")
     game = factored_game(scenario)
     assert sizes(scenario).histories > 1_000_000

@@ -33,8 +33,20 @@ def oneshot() -> Scenario:
     return read_scenario(BUILTIN["csa_oneshot"])
 
 
-def test_there_are_two_builtin_scenarios_named_as_their_files():
-    assert sorted(BUILTIN) == ["crisis_guidance", "csa_oneshot"]
+def test_the_builtin_scenarios_are_named_as_their_files():
+    assert sorted(BUILTIN) == [
+        "crescendo",
+        "crisis_guidance",
+        "csa_oneshot",
+        "customer_service",
+        "guard_cascade",
+        "nudge_kernel",
+        "over_refusal",
+        "pearl_frontier",
+        "purple_zero_sum",
+        "strata_escalation",
+        "unseen_shift",
+    ]
     for name, file in BUILTIN.items():
         assert read_scenario(file).name == name
 

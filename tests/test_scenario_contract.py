@@ -6,6 +6,8 @@ import pytest
 import csa_games
 import solvers
 from csa_games.dialogue import sizes
+from csa_games.evaluate import infoset_reach
+from csa_games.fold import uniform
 from csa_games.game import ASSISTANT, USER
 from csa_games.guard import Guard
 from csa_games.guard.keys import turns_of
@@ -22,7 +24,11 @@ def test_from_the_file_to_a_deciding_guard(name, tmp_path):
     foretold = sizes(game.scenario)
     leaf, _, heard = _heard(game.form)  # a leaf with each history of signals
     assert foretold.histories == np.count_nonzero(game.form.leaves.chance[leaf] * heard)
-    assert foretold.infosets == tuple(treeplex.infosets for treeplex in game.form.treeplex)
+    assert foretold.infosets[USER] == game.form.treeplex[USER].infosets
+    # The factored layout also has those of the assistant that no intent can lead to.
+    anything = tuple(map(uniform, game.form.treeplex))
+    _, others = infoset_reach(game, ASSISTANT, anything)
+    assert foretold.infosets[ASSISTANT] == np.count_nonzero(others)
 
     solution = solvers.solve(game, "pcfr+", target=1e-2)
     assert solution.status == "target"
@@ -36,7 +42,8 @@ def test_from_the_file_to_a_deciding_guard(name, tmp_path):
 
     guard = Guard.load(tmp_path / "bundle", secret=b"a secret of this test")
     names = [response.name for response in game.scenario.responses]
-    first = [key for key in game.names.infosets[ASSISTANT] if "/" not in key]
+    possible = zip(game.names.infosets[ASSISTANT], others > 0, strict=True)
+    first = [key for key, leads in possible if leads and "/" not in key]
     assert first
     for key in first:
         decision = guard.decide(turns_of(key), conversation="c1")

@@ -315,12 +315,6 @@ ONESHOT = [
         ],
     ),
     (
-        "payoff.risk.1.values.comply",
-        [0.5, 0.5],
-        "payoff.risk[1].values.comply: found 2 numbers, "
-        "expected one number, or 1 (one for each turn)",
-    ),
-    (
         "payoff.effort",
         [{"intents": ["benign"], "values": {"plain": 1}, "source": "assumption"}],
         "payoff.effort[0].intents: found 'benign', "
@@ -375,6 +369,35 @@ GUIDANCE = [
         "intents.benign.kernel.after.refer: is given, expected none: it ends the conversation",
     ),
     (
+        "intents.0.kernel.after.guide",
+        [{"plain": 1.0}],
+        "intents.benign.kernel.after.guide: found 1 tables of probabilities, "
+        "expected one, or at least 2 (one for each turn but the last)",
+    ),
+    (
+        "intents.0.kernel.after.guide",
+        [{"plain": 1.0}, {"plain": 0.5, "veiled": 0.5}],
+        "intents.benign.kernel.after.guide[1]: found the ask 'veiled', "
+        "expected one of plain, contextualised, disguised, leave, migrate",
+    ),
+    (
+        "intents.0.kernel.after.guide",
+        [{"plain": 1.0}, {"plain": 0.5}],
+        "intents.benign.kernel.after.guide[1]: found probabilities that sum to 0.5, expected 1",
+    ),
+    (
+        "intents.0.kernel.after.guide",
+        [{"plain": 1.0}, {"plain": 1.5}],
+        "intents.benign.kernel.after.guide: found [{...}, {...}], "
+        "expected probabilities by name, or a list of such tables, one for each turn",
+    ),
+    (
+        "payoff.risk.1.values.comply",
+        [0.5, 0.5],
+        "payoff.risk[1].values.comply: found 2 numbers, "
+        "expected one number, or at least 3 (one for each turn)",
+    ),
+    (
         "intents.0.kernel.after.hum",
         {"leave": 1},
         "intents.benign.kernel.after: "
@@ -402,7 +425,7 @@ GUIDANCE = [
         "payoff.displacement.0.value",
         [1, 2],
         "payoff.displacement[0].value: found 2 numbers, "
-        "expected one number, or 3 (one for each turn)",
+        "expected one number, or at least 3 (one for each turn)",
     ),
 ]
 """The same for crisis_guidance."""

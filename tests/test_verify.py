@@ -555,7 +555,7 @@ FORGERIES = {
                 files, SCENARIO, lambda s: s["intents"][0]["kernel"]["after"].update(comply={})
             )
         ),
-        "the probabilities of the asks of benign after comply are [0.0, ",
+        "the probabilities of the asks of benign after comply in turn 1 are [0.0, ",
     ),
     "a scenario without a title": (
         lambda files: sealed(edited_json(files, SCENARIO, lambda s: s.pop("title"))),

@@ -88,16 +88,29 @@ def _budgeted(found: "Budgeted") -> Rows:
 
 
 def _robustness(found: "Robustness") -> Rows:
-    worst = ", ".join(f"{name} {value:.4g}" for name, value in found.worst_prior.items())
-    yield "worst case", f"{found.value:.6g}, with the prior {worst}"
+    prior = _listed(found.worst_prior)
+    if not (found.worst_kernels or found.worst_channels):
+        yield "worst case", f"{found.value:.6g}, with the prior {prior}"
+    else:
+        yield "guaranteed", f"{found.value:.6g}, whatever the kernels and channels are"
+        yield "worst found", f"{found.found:.6g}, with the prior {prior} and what is below"
     if found.worst_weights:
-        weights = ", ".join(f"{name} {value:.4g}" for name, value in found.worst_weights.items())
-        yield "worst weights", weights
+        yield "worst weights", _listed(found.worst_weights)
+    for intent, reactions in found.worst_kernels.items():
+        for when, row in reactions.items():
+            yield f"{intent}, {when}", _listed({ask: p for ask, p in row.items() if p > 0})
+    for intent, channel in found.worst_channels.items():
+        for ask, row in channel.items():
+            yield f"{intent}, {ask}", _listed({signal: p for signal, p in row.items() if p > 0})
     yield (
         "price of it",
         f"{found.price:.4g}: {found.nominal:.6g} if the scenario is right, where "
         f"{found.optimum:.6g} was possible",
     )
+
+
+def _listed(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
 ROWS: Mapping[str, Callable[[Any], Rows]] = {

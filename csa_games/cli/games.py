@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from csa_games.dialogue import Sizes, Tables
     from csa_games.evidence import Sourced
     from csa_games.game import Game
-    from csa_games.scenario import Intent, Scenario
+    from csa_games.scenario import Intent, Quantity, Scenario
 
 OTHERS = """\
 Other games are named by their file or by OpenSpiel:
@@ -175,9 +175,11 @@ def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> 
     table = tables(scenario)
     console.print(clean(f"{scenario.name}: {scenario.title}"), style="bold")
     console.print(clean(scenario.question) + "\n")
+    if scenario.notes.strip():
+        console.print(clean(" ".join(scenario.notes.split())) + "\n")
 
     rows: list[tuple[str, ...]] = [
-        (intent.name, intent.behaviour, f"{intent.prior.value:g}", intent.description)
+        (intent.name, intent.behaviour, _ranged(intent.prior), intent.description)
         for intent in scenario.intents
     ]
     console.print(_parts(("intent", "behaviour", "prior", ""), rows))
@@ -193,6 +195,9 @@ def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> 
     ]
     console.print(_parts(("response", "mechanism", "", ""), rows))
 
+    if kernels := list(_reactions(scenario, table)):
+        asks = [ask.name for ask in scenario.asks]
+        console.print(grid(("intent", *asks), kernels, title="Reactions"), "")
     signals = [signal.name for signal in scenario.signals]
     heard = list(_grouped(scenario, table, table.signal[None]))
     console.print(grid(("intent: asks", *signals), heard, title="Signal probabilities"), "")
@@ -201,11 +206,14 @@ def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> 
         cells = list(_grouped(scenario, table, getattr(table, component)))
         title = component.capitalize() + (", times severity" if component == "risk" else "")
         console.print(grid(("intent: asks", *responses), cells, title=title), "")
+    migrating = {ask.name for ask in scenario.asks if ask.ends == "migrate"}
     away = [
         (intent.name, _per_turn(table.displacement[:, i]))
         for i, intent in enumerate(scenario.intents)
+        if migrating & set(intent.asks)
     ]
-    console.print(grid(("intent", "on migrating"), away, title="Displacement"), "")
+    if away:
+        console.print(grid(("intent", "on migrating"), away, title="Displacement"), "")
     own = [intent for intent in scenario.intents if intent.weights is not None]
     if own:
         console.print(_own_payoffs(scenario, table, own), "")
@@ -218,8 +226,16 @@ def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> 
     ]
     cited.append(("assumption", "", f"{counts['assumption']}", ""))
     console.print(_parts(("source", "evidence", "numbers", ""), cited))
+    from_where = [(group.field, group.source) for group in groups]
+    console.print(_parts(("field", "source of its numbers"), from_where))
 
-    weights, numbers = scenario.weights, totals(groups)
+    weights, numbers, baselines = scenario.weights, totals(groups), scenario.baselines
+    varied: list[tuple[str, Quantity]] = [
+        *((name, getattr(weights, name)) for name in type(weights).model_fields),
+        *((f"severity of {part.name}", part.severity) for part in scenario.categories),
+        ("discount", scenario.discount),
+    ]
+    ranges = [f"{name} {_ranged(it)}" for name, it in varied if _range(it)]
     console.print(
         facts(
             [
@@ -228,6 +244,12 @@ def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> 
                     f"{weights.alpha.value:g} satisfaction - {weights.beta.value:g} risk - "
                     f"{weights.gamma.value:g} cost - {weights.psi.value:g} displacement, "
                     f"{counted(scenario.turns, 'turn')}, discount {scenario.discount.value:g}",
+                ),
+                *([("intervals", ", ".join(ranges))] if ranges else []),
+                (
+                    "baselines",
+                    f"comply: {baselines.comply}; refuse: {baselines.refuse}; threshold: "
+                    + ", ".join(f"{signal} {does}" for signal, does in baselines.threshold.items()),
                 ),
                 (
                     "numbers",
@@ -248,6 +270,37 @@ def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> 
             ]
         )
     )
+
+
+def _ranged(quantity: "Quantity") -> str:
+    """Return a number and, where it has one, its interval: 0.9 [0.8, 0.97]."""
+    return f"{quantity.value:g}" + _range(quantity)
+
+
+def _range(quantity: "Quantity") -> str:
+    """Return the interval of a number; nothing where it has none, or is sure."""
+    if (quantity.low is None and quantity.high is None) or quantity.low == quantity.high:
+        return ""
+    low, high = ("" if end is None else f"{end:g}" for end in (quantity.low, quantity.high))
+    return f" [{low}, {high}]"
+
+
+def _reactions(scenario: "Scenario", table: "Tables") -> Iterator[tuple[str, ...]]:
+    """Yield, for each kernel, the probabilities of its first asks and of those after a response.
+
+    A number for each turn where they differ. Of a kernel with one ask there is nothing to tell.
+    """
+    for i, intent in enumerate(scenario.intents):
+        if intent.kernel is None or len(intent.asks) == 1:
+            continue
+        yield (f"{intent.name}: first", *(f"{share:g}" for share in table.opening[i]))
+        for r, response in enumerate(scenario.responses):
+            if not response.ends and scenario.turns > 1:
+                rows = table.after[: scenario.turns - 1, r, i]
+                yield (
+                    f"{intent.name}: after {response.name}",
+                    *(_per_turn(rows[:, b]) for b in range(rows.shape[1])),
+                )
 
 
 def _memory(needed: int) -> str:

@@ -17,7 +17,7 @@ OPTIONS = (
     *("target", "max_steps", "seconds", "dead_zone", "dtype"),
     *("leader", "nudge", "starts", "seed"),
     *("rationality", "epsilon", "select"),
-    *("objective", "budgets", "priors", "radius", "weights"),
+    *("objective", "budgets", "priors", "radius", "weights", "kernels", "channels", "payoffs"),
 )
 """The options of all methods; a method refuses those that it does not have."""
 
@@ -91,6 +91,24 @@ def add_method(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=LOW:HIGH",
         help="where alpha, beta, gamma or psi may lie; may be given several times",
     )
+    robust.add_argument(
+        "--kernels",
+        type=float,
+        metavar="R",
+        help="how far every reaction probability of kernels may be off",
+    )
+    robust.add_argument(
+        "--channels",
+        type=float,
+        metavar="R",
+        help="how far every probability of a signal may be off, where the classifier drifts",
+    )
+    robust.add_argument(
+        "--payoffs",
+        action="store_true",
+        default=None,
+        help="payoffs and severities may lie anywhere in the intervals of the scenario's file",
+    )
 
 
 def _add_commitment(group: Any) -> None:
@@ -123,7 +141,9 @@ def add_budgets(parser: argparse.ArgumentParser) -> None:
         dest="budgets",
         action="append",
         metavar="BOUND",
-        help="a bound on an outcome, such as 'risk@malicious<=0.01'; may be given several times",
+        help="a bound on an outcome, such as 'risk@malicious<=0.01' or, on how likely a response "
+        "is, 'gives:comply@malicious<=0.01'; a wrong name lists them all; may be given several "
+        "times",
     )
 
 

@@ -39,7 +39,7 @@ class Dialogue:
     strategic: list[bool]  # [i]
     legal: list[list[int]]  # [i] asks that the intent may choose
     opening: list[list[float]]  # [i][b] of kernels
-    after: list[list[list[float]]]  # [r][i][b] of kernels
+    after: list[list[list[list[float]]]]  # [t][r][i][b] of kernels, the response given in turn t
     sigma: list[list[list[float]]]  # [i][b][y]
     assistant: list[list[list[list[float]]]]  # [t][i][b][r] payoff of a turn
     user: list[list[list[list[float]]]]
@@ -103,15 +103,18 @@ def dialogue_from(scenario: Mapping[str, Any]) -> Dialogue:
     discount = [float(scenario["discount"]["value"]) ** t for t in range(H)]
 
     opening = [[0.0] * B for _ in range(T)]
-    after = [[[0.0] * B for _ in range(T)] for _ in range(R)]
+    after = [[[[0.0] * B for _ in range(T)] for _ in range(R)] for _ in range(H - 1)]
     for i, part in enumerate(scenario["intents"]):
         kernel = part.get("kernel")
         if kernel is not None:
             for ask, probability in kernel["opening"].items():
                 opening[i][asks.index(ask)] = float(probability)
-            for response, row in kernel.get("after", {}).items():
-                for ask, probability in row.items():
-                    after[responses.index(response)][i][asks.index(ask)] = float(probability)
+            for response, rows in kernel.get("after", {}).items():
+                r = responses.index(response)
+                for t in range(H - 1):
+                    row = rows[t] if isinstance(rows, list) else rows
+                    for ask, probability in row.items():
+                        after[t][r][i][asks.index(ask)] = float(probability)
 
     sigma = [[[0.0] * Y for _ in range(B)] for _ in range(T)]
     for channel in scenario["channel"]:
@@ -195,8 +198,10 @@ def _check(dialogue: Dialogue) -> None:
         if not d.strategic[i]:
             rows[f"the first ask of {name}"] = d.opening[i]
             for r, response in enumerate(d.responses):
-                if d.turns > 1 and not d.closes[r]:
-                    rows[f"the asks of {name} after {response}"] = d.after[r][i]
+                if not d.closes[r]:
+                    for t in range(d.turns - 1):
+                        what = f"the asks of {name} after {response} in turn {t + 1}"
+                        rows[what] = d.after[t][r][i]
         for b in d.legal[i]:
             if not d.ends[b]:
                 rows[f"the signals of {name} on {d.asks[b]}"] = d.sigma[i][b]
@@ -217,7 +222,7 @@ def stakes(dialogue: Dialogue) -> list[float]:
         worth = [ask(i, t, b) if b in d.legal[i] else 0.0 for b in range(len(d.asks))]
         if d.strategic[i]:
             return max(worth)
-        reaction = d.opening[i] if last < 0 else d.after[last][i]
+        reaction = d.opening[i] if last < 0 else d.after[t - 1][last][i]
         return sum(p * w for p, w in pairs(reaction, worth))
 
     def ask(i: int, t: int, b: int) -> float:
@@ -347,16 +352,19 @@ def _assistant_walk(
     d = dialogue
     T, B, Y, R = len(d.intents), len(d.asks), len(d.signals), len(d.responses)
 
+    def reaction(i: int, last: int, t: int) -> Numbers:
+        return d.opening[i] if last < 0 else d.after[t - 1][last][i]
+
     def asking(i: int, last: int, public: tuple[tuple[str, str], ...]) -> Numbers:
         if d.strategic[i]:
             return _row(user, user_key(d.intents[i], public))
-        return d.opening[i] if last < 0 else d.after[last][i]
+        return reaction(i, last, len(public))
 
-    def able(i: int, last: int) -> Numbers:
+    def able(i: int, last: int, t: int) -> Numbers:
         """1 for the asks that a strategic intent may choose, a kernel's own probabilities."""
         if d.strategic[i]:
             return [float(b in d.legal[i]) for b in range(B)]
-        return d.opening[i] if last < 0 else d.after[last][i]
+        return reaction(i, last, t)
 
     def turn(
         seen: tuple[Turn, ...],
@@ -373,7 +381,7 @@ def _assistant_walk(
         t = len(seen)
         public = tuple((one.ask, one.response or "") for one in seen)
         chosen = [asking(i, last, public) if attainable[i] > 0 else [0.0] * B for i in range(T)]
-        open_to = [able(i, last) for i in range(T)]
+        open_to = [able(i, last, t) for i in range(T)]
         to_user = to_assistant = best = 0.0
         for b in range(B):
             here = [weight[i] * chosen[i][b] for i in range(T)]

@@ -1,0 +1,64 @@
+"""Run every experiment into this folder, and write its index: `python -m experiments`.
+
+`--index` only writes the index again, from the reports in the tree. An experiment whose question or
+grid has changed is not mixed with what an earlier one left: remove its folder first.
+"""
+
+import argparse
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+from csa_games.files import write_file
+from experiments.experiment import run
+from experiments.questions import EXPERIMENTS
+
+FOLDER = Path(__file__).parent
+INDEX = FOLDER / "README.md"
+
+
+def index() -> str:
+    """Return the index in Markdown: every question, with the report that answers it."""
+    lines = [
+        "# experiments",
+        "",
+        "Each of these was made by `csa experiment NAME` (all of them: `make experiments`), whose "
+        "report has the answer, and whose folder the rows, the pictures and where it was made. How "
+        "fast the engine is: [speed](speed/results/speed.md); how good ascent is at commitments: "
+        "[commitment](commitment/report.md).",
+        "",
+        "| experiment | question |",
+        "|---|---|",
+        *(
+            f"| [{name}]({name}/report.md) | {one.question} |"
+            for name, one in EXPERIMENTS.items()
+            if (FOLDER / name / "report.md").is_file()
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _tell(name: str, done: int, count: int) -> None:
+    sys.stderr.write(f"{name}: {done} of {count}\n")
+
+
+def main() -> None:
+    """Run what is asked for and write the index."""
+    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which ones (all of them)")
+    parser.add_argument("--index", action="store_true", help="run nothing")
+    args = parser.parse_args()
+    for name in [] if args.index else args.names or EXPERIMENTS:
+        run(
+            name,
+            EXPERIMENTS[name],
+            FOLDER / name,
+            workers=max(1, (os.cpu_count() or 1) // 2),
+            progress=partial(_tell, name),
+        )
+    write_file(INDEX, index().encode())
+
+
+if __name__ == "__main__":
+    main()

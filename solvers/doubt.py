@@ -1,0 +1,159 @@
+"""What a scenario says of payoffs, kernels and channels, held in doubt.
+
+Payoffs in doubt are at their worst ends at once (`csa_games.doubted`); of kernels and channels
+there is a game in which nature picks them (`solvers.kernels`, `solvers.channels`), for a bound from
+below, and a search for the worst of them, for an example from above.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from csa_games.doubted import as_factored, worst_payoffs
+from csa_games.errors import InputError
+from csa_games.evaluate import histories
+from csa_games.game import ASSISTANT, Game, SequenceForm
+from solvers.channels import Drifting, Signal, around, drifting, worst_channel
+from solvers.guarantee import Freedom, Guarantee, guarantee, secured, worst_reaction
+from solvers.kernels import Freed, freed, rows_in, worst_kernel
+
+MOST_PAIRS = 500_000
+"""The largest programs with kernels in doubt that are worth trying, in histories times corners of
+weights. With 300,000 HiGHS took 20 seconds (crisis_guidance, one core)."""
+
+MOST_PAIRS_DRIFTING = 50_000
+"""The same with channels in doubt. 30,000 took 4 seconds, and 300,000 more than three minutes."""
+
+Rows = Mapping[str, Mapping[str, float]]
+"""Of a kernel or a channel, when -> probabilities."""
+
+ROUNDS = 20  # of users and channel making things worse in turn
+
+
+@dataclass(frozen=True)
+class Doubted:
+    """A game with its payoffs at their worst ends, and what users and nature may do in it.
+
+    `freed` is the game with kernels that choose, if they may, and `drift` the form with signals
+    that nature picks, if it may.
+    """
+
+    game: Game
+    freed: Freed | None
+    drift: Drifting | None
+    box: tuple[Signal, Signal] | None  # of the channel, where there is a drift
+
+    @property
+    def form(self) -> SequenceForm:
+        """The form whose program is solved."""
+        return self.game.form if self.drift is None else self.drift.form
+
+    @property
+    def freedom(self) -> Freedom | None:
+        """How freely the users of the game choose, None where they are adversarial."""
+        return None if self.freed is None else self.freed.freedom
+
+    def guarantee(self, number: Float[np.ndarray, " L"]) -> Guarantee:
+        """Return the rows of what is secured of a `number` on the game's leaves."""
+        if self.drift is None:
+            return guarantee(self.form, number, self.freedom)
+        return guarantee(self.form, number[self.drift.leaf], self.drift.freedom)
+
+    def secures(self, policy: Float[np.ndarray, "I A"], number: Float[np.ndarray, " L"]) -> float:
+        """Return what `policy` secures of a `number` on the game's leaves."""
+        if self.drift is None:
+            return secured(self.form, policy, number, self.freedom)
+        return secured(self.form, policy, number[self.drift.leaf], self.drift.freedom)
+
+
+def doubted(game: Game, kernels: float, channels: float, payoffs: bool, corners: int) -> Doubted:
+    """Return `game` with doubts; raises `InputError` for radii that are none, and large games."""
+    assert game.scenario is not None  # priors_of has seen to it
+    for name, off in (("kernels", kernels), ("channels", channels)):
+        if not 0 <= off <= 1:
+            raise InputError(f"found {name} off by {off}, expected a number from 0 to 1")
+    intents = game.scenario.intents
+    if kernels and not any(part.kernel is not None and part.prior.value > 0 for part in intents):
+        raise InputError(
+            f"found kernels off by {kernels}, but {game.name} has no intent of positive prior "
+            "that is a kernel"
+        )
+    most_pairs = MOST_PAIRS if not channels else MOST_PAIRS_DRIFTING
+    if (kernels or channels) and (pairs := histories(game) * corners) > most_pairs:
+        raise InputError(
+            f"{game.name} has {histories(game):,} histories, and {corners} corners of weights: "
+            f"together {pairs:,}, and with {'channels' if channels else 'kernels'} in doubt the "
+            f"exact program takes at most {most_pairs:,}; take fewer turns or weights"
+        )
+    game = worst_payoffs(game) if payoffs else game
+    made = freed(game, kernels) if kernels else None
+    if made is not None:
+        game = made.game
+    elif channels:
+        game = as_factored(game)
+    if not channels:
+        return Doubted(game, made, None, None)
+    drift = drifting(game.form, None if made is None else made.freedom, channels)
+    return Doubted(game, made, drift, around(np.asarray(game.form.signal), channels))
+
+
+def worst_of(
+    doubt: Doubted,
+    policy: Float[np.ndarray, "I A"],
+    number: Float[np.ndarray, " L"],
+    intent: int,
+    name: str,
+) -> tuple[float, Rows, Rows]:
+    """Return what the policy gets of an intent in the worst case found, its kernel and channel.
+
+    Users and channel take turns in making it worse.
+    """
+
+    def users(form: SequenceForm) -> tuple[Float[np.ndarray, "I_0 A_0"], float]:
+        if doubt.freed is not None and name in {who for who, _ in doubt.freed.labels}:
+            return worst_kernel(doubt.freed, form, policy, number, name)
+        return worst_reaction(form, policy, number, doubt.freedom)
+
+    form = doubt.game.form
+    react, value = users(form)
+    for _ in range(ROUNDS if doubt.box is not None else 0):
+        assert doubt.box is not None
+        signal, less = worst_channel(form, react, policy, number, intent, doubt.box)
+        if less >= value:
+            break
+        other = replace(form, signal=signal)
+        again, least = users(other)
+        form = other
+        react, value = (again, least) if least <= less else (react, less)
+    return (
+        value,
+        {} if doubt.freed is None else rows_in(doubt.freed, react, name),
+        {} if doubt.box is None else _channel_rows(doubt.game, np.asarray(form.signal), intent),
+    )
+
+
+def _channel_rows(game: Game, signal: Signal, intent: int) -> Rows:
+    """Return the channel of an intent: ask -> probabilities by signal."""
+    assert game.scenario is not None
+    scenario = game.scenario
+    able = {ask for part in scenario.intents for ask in part.asks}
+    talking = [ask.name for ask in scenario.asks if ask.ends is None and ask.name in able]
+    signals = [part.name for part in scenario.signals]
+    own = scenario.intents[intent].asks
+    return {
+        ask: dict(zip(signals, row, strict=True))
+        for ask, row in zip(talking, signal[intent].tolist(), strict=True)
+        if ask in own
+    }
+
+
+def own_policy(
+    game: Game, other: Game, policy: Float[np.ndarray, "I A"]
+) -> Float[np.ndarray, "I_game A"]:
+    """Return the assistant's `policy` of the `other` layout by the infosets of `game`."""
+    if game.form.signal is not None or other is game:
+        return policy
+    number = {key: i for i, key in enumerate(other.names.infosets[ASSISTANT])}
+    return policy[[number[key] for key in game.names.infosets[ASSISTANT]]]
