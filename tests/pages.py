@@ -1,8 +1,8 @@
 """Pages of Markdown as programs: their blocks are run in order, and what they show is compared.
 
     ```python    run, all of a page in one namespace
-    ```console   "$ csa ..." and "$ python -m csa_games.guard ..." run in this process, each followed
-                 by what it prints; a code other than 0 has to be shown by "$ echo $?"
+    ```console   "$ csa ..." and "$ python -m csa_games.guard ..." run in this process, each with
+                 what it prints after it; a code other than 0 has to be shown by "$ echo $?"
     ```toml      written to the file that its first line names, "# x.toml", or added to what is
                  there, "# x.toml, continued"
     ```text      what the block of Python above prints

@@ -10,11 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[2]))
 os.environ["COLUMNS"] = "88"  # of the help of commands, whatever the terminal
 
-from generated import filled, restructured  # noqa: E402 - found by the line above
+from csa_games.docs.generated import filled, restructured
 
 project = "csa-games"
 author = "The csa-games authors"
@@ -29,10 +28,18 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+autodoc_default_options = {"no-value": True}  # tables of functions are no pleasure to read
+suppress_warnings = [
+    "ref.python"
+]  # types of one name in two modules, in signatures: either will do
+
+
+FORMULA = '<div class="math-wrapper" style="padding: 0.75rem 0">{}</div>'
+"""What holds a formula on a line of its own: a narrow screen scrolls it alone, not the page."""
 
 
 def setup(app: Any) -> None:
-    """Hook what the project adds into Sphinx."""
+    """Tell Sphinx what the project adds."""
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("source-read", fill)
     app.connect("autodoc-process-docstring", restructure)
@@ -62,5 +69,6 @@ def _math(writer: Any, node: Any, block: bool) -> None:
     from docutils.nodes import SkipNode
     from docutils.utils.math.latex2mathml import tex2mathml
 
-    writer.body.append(tex2mathml(node.astext(), as_block=block))
+    formula = tex2mathml(node.astext(), as_block=block)
+    writer.body.append(FORMULA.format(formula) if block else formula)
     raise SkipNode

@@ -44,8 +44,9 @@ def helped(name: str) -> str:
 
 def modules(*packages: str) -> str:
     """Return a section of Markdown for each package and the modules in it, for autodoc to fill."""
+    asked = "   :members:\n   :ignore-module-all:\n"  # what is imported has a place of its own
     return "\n".join(
-        f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n"
+        f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n{asked}```\n"
         for package in packages
         for name in module_names(package)
     )
@@ -68,6 +69,8 @@ def restructured(lines: list[str]) -> list[str]:
     Docstrings here are plain text: paragraphs, lists of dashes, code in single backticks, and what
     is indented stands as it is.
     """
+    if lines and lines[0].startswith("Alias for field number "):  # says Python of named tuples
+        return []
     out: list[str] = []
     for paragraph in re.split(r"\n\s*\n", "\n".join(lines).strip("\n")):
         rows = paragraph.split("\n")
