@@ -1,7 +1,8 @@
 """Run every experiment into this folder, and write its index: `python -m experiments`.
 
-`--index` only writes the index again, from the reports in the tree. An experiment whose question or
-grid has changed is not mixed with what an earlier one left: remove its folder first.
+`--report` only writes reports, charts and the index again, from the rows in the tree. An experiment
+whose question or grid has changed is not mixed with what an earlier one left: remove its folder
+first.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from csa_games.files import write_file
-from experiments.experiment import run
+from experiments.experiment import run, tell
 from experiments.questions import EXPERIMENTS
 
 FOLDER = Path(__file__).parent
@@ -47,9 +48,12 @@ def main() -> None:
     """Run what is asked for and write the index."""
     parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="which ones (all of them)")
-    parser.add_argument("--index", action="store_true", help="run nothing")
+    parser.add_argument("--report", action="store_true", help="run nothing, write reports again")
     args = parser.parse_args()
-    for name in [] if args.index else args.names or EXPERIMENTS:
+    for name in args.names or EXPERIMENTS:
+        if args.report:
+            tell(EXPERIMENTS[name], FOLDER / name)
+            continue
         run(
             name,
             EXPERIMENTS[name],

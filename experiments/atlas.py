@@ -24,6 +24,7 @@ from experiments.experiment import Experiment, real
 from solvers.together import solve_many
 
 INTENT = "malicious"
+OWN_BETA = 2.0  # of the built-in scenarios
 TARGET, MAX_STEPS = 1e-4, 4_000
 SCENARIOS = {"csa_oneshot": 1, "crisis_guidance": 2}
 """Turns by scenario."""
@@ -96,7 +97,7 @@ def flips(rows: Sequence[Row]) -> list[tuple[float, float, str, str]]:
 
 
 def answer(rows: Sequence[Row]) -> list[str]:
-    """Return how many regimes there are, and where the first of them ends."""
+    """Return how many regimes there are, and where they end at the scenario's own weight."""
     told = []
     for name, part in _by_scenario(rows).items():
         regimes = list(dict.fromkeys(str(row["regime"]) for row in part))
@@ -105,11 +106,13 @@ def answer(rows: Sequence[Row]) -> list[str]:
             f"`{name}`: {len(regimes)} regimes over {len(part)} places, every one of them solved "
             f"to a NashConv of {number(worst)} at most."
         )
+        near = min({real(row, "beta") for row in part}, key=lambda beta: abs(beta - OWN_BETA))
         lines = [
-            f"- at β = {number(beta)}, near a prior of {number(prior)}: {below} → {above}"
+            f"- near a prior of {number(prior)}: {below} → {above}"
             for beta, prior, below, above in flips(part)
+            if beta == near
         ]
-        told.append("\n".join(["The regime changes", "", *lines]))
+        told.append("\n".join([f"At β = {number(near)} it changes", "", *lines]))
     return told
 
 

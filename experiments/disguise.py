@@ -76,12 +76,17 @@ def answer(rows: Sequence[Row]) -> list[str]:
             (row for row in rows if row["policy"] == name), key=lambda row: real(row, "cost")
         )
         hidden = [real(row, "cost") for row in part if real(row, "asks hidden") > 1e-6]
+        used = (
+            f"used up to a cost of {number(max(hidden))} of what a success is worth (on this grid)"
+            if hidden
+            else "never used"
+        )
+        first, last = part[0], part[-1]
         told.append(
-            f"- {name}: the heaviest disguise is used up to a cost of "
-            f"{number(max(hidden, default=0.0))} of what a success is worth (on this grid); the "
-            f"harm done by an attacker goes from {number(real(part[0], 'harm'))} to "
-            f"{number(real(part[-1], 'harm'))}, and {percent(real(part[0], 'answered ordinary'))} "
-            f"to {percent(real(part[-1], 'answered ordinary'))} of ordinary asks are answered."
+            f"- {name}: the heaviest disguise is {used}; the harm done by an attacker goes from "
+            f"{number(real(first, 'harm'))} to {number(real(last, 'harm'))}, and "
+            f"{percent(real(first, 'answered ordinary'))} to "
+            f"{percent(real(last, 'answered ordinary'))} of ordinary asks are answered."
         )
     return [
         f"In `{SCENARIO}`, from no cost of disguise to "

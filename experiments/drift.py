@@ -23,6 +23,10 @@ from solvers.compare import compare
 
 LEAST = 33.8 / 91.0
 INTENT, SAFE = "malicious", "clear"
+UNROBUST = (
+    " It does worse there although more alarms are right: it was made for alarms that are mostly "
+    "false, so that it is no robust table."
+)
 NOMINAL, PREPARED, INFORMED = "made for no drift", "made for the most", "made for this one"
 
 
@@ -95,6 +99,7 @@ def answer(rows: Sequence[Row]) -> list[str]:
             f"most drift secures {number(value[least, PREPARED])} there, and without drift "
             f"{number(value[most, PREPARED])}: being prepared costs "
             f"{number(value[most, NOMINAL] - value[most, PREPARED])}."
+            + (UNROBUST if value[most, PREPARED] < value[least, PREPARED] - 1e-6 else "")
         )
     return [
         "What the assistant secures against users who know its table:",

@@ -9,6 +9,7 @@
 All but the last depend on the sweep and the versions alone, not on who did which cell when.
 """
 
+import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from csa_games.sweeps import Cell, Row, Sweep
 from csa_games.sweeps import run as run_sweep
 from csa_games.sweeps.cells import Finished
 
+RESULTS, PROVENANCE = "results.csv", "provenance.json"
 SEED = 0
 """Of everything random in an experiment; cells that draw are told it."""
 
@@ -55,14 +57,35 @@ def run(
     sweep = Sweep(name, experiment.work, experiment.cells(quick))
     found = run_sweep(sweep, folder, executor=executor, workers=workers, progress=progress)
     rows = [row for done in found for row in done.rows]
+    write_file(folder / RESULTS, csv_text(rows).encode())
+    told = _provenance(name, quick, executor, workers, found)
+    write_file(folder / PROVENANCE, json.dumps(told, indent=1).encode() + b"\n")
+    tell(experiment, folder)
+    return rows
+
+
+def tell(experiment: Experiment, folder: Path) -> None:
+    """Write the report and the charts of `experiment` from the rows in `folder`."""
+    rows = read_rows(folder)
+    made = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
     charts = experiment.charts(rows)
-    write_file(folder / "results.csv", csv_text(rows).encode())
     for label, chart in charts.items():
         save(folder / "figures", label, chart)
-    write_file(folder / "report.md", report(name, experiment, rows, charts, quick).encode())
-    told = _provenance(name, quick, executor, workers, found)
-    write_file(folder / "provenance.json", json.dumps(told, indent=1).encode() + b"\n")
-    return rows
+    text = report(made["experiment"], experiment, rows, charts, made["quick"])
+    write_file(folder / "report.md", text.encode())
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """Return the rows in `folder`; numbers are floats, whole or not."""
+    with (folder / RESULTS).open(newline="", encoding="utf-8") as file:
+        return [{k: _typed(cell) for k, cell in row.items()} for row in csv.DictReader(file)]
+
+
+def _typed(cell: str) -> str | float | None:
+    try:
+        return float(cell) if cell else None
+    except ValueError:
+        return cell
 
 
 def report(

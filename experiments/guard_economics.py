@@ -100,10 +100,16 @@ def answer(rows: Sequence[Row]) -> list[str]:
             (high - low) / (100 * (more - less)) for (less, low), (more, high) in pairwise(points)
         ]
         idle = [recall for recall, value in points if value - points[0][1] <= 2 * TARGET]
+        useless = max(idle) == points[-1][0]
         told.append(
-            f"- at a prior of malice of {number(prior)}, recall up to {number(max(idle))} is worth "
-            f"nothing, and above it a point is worth up to {number(max(slopes))}; a perfect recall "
-            f"is worth {number(points[-1][1] - points[0][1])}."
+            f"- at a prior of malice of {number(prior)} "
+            + (
+                "no recall is worth anything."
+                if useless
+                else f"recall up to {number(max(idle))} is worth nothing, and above it a point is "
+                f"worth up to {number(max(slopes))}; a perfect recall is worth "
+                f"{number(points[-1][1] - points[0][1])}."
+            )
         )
     cascade = [row for row in rows if row["what"] == CASCADE]
     free = min(cascade, key=lambda row: real(row, "cost"))

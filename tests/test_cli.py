@@ -75,6 +75,7 @@ def test_every_command_of_the_design_is_there():
     assert set(LEAVES) == {
         *("games", "show", "solve", "compare", "frontier", "report", "export", "verify"),
         *("guard decide", "efg export", "efg check", "bench", "schema", "doctor"),
+        *("sweep", "experiment"),
     }
 
 
@@ -96,7 +97,7 @@ def test_the_help_lists_every_command_and_every_exit_code(capsys):
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     for name in COMMANDS:
-        assert re.search(rf"^    {name} ", out, re.MULTILINE)
+        assert re.search(rf"^    {name}( |$)", out, re.MULTILINE)
     for code in "01234":
         assert re.search(rf"\b{code} [a-z]", out)
 
@@ -121,6 +122,10 @@ def commands(run: Path, bundle: Path, folder: Path) -> dict[str, list[str]]:
         "compare run": ["compare", str(run)],
         "compare": ["compare", *ONE_TURN, "--target", "1e-2"],
         "frontier": ["frontier", "csa_oneshot", "weights.beta", "1:2:2"],
+        "sweep": [
+            *("sweep", "csa_oneshot", "--over", "weights.beta=1,2", "--out", str(folder / "sweep"))
+        ],
+        "experiment": ["experiment"],
         "report": ["report", str(run), "-o", str(folder / "page.html")],
         "export": ["export", str(run), str(folder / "bundle"), "--sequence", "3"],
         "export csv": ["export", str(run), str(folder / "table.csv"), "--to", "csv"],

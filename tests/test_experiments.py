@@ -14,6 +14,7 @@ from csa_games.override import override
 from csa_games.scenario import builtin_scenarios, read_scenario
 from experiments import atlas, horizon
 from experiments.__main__ import FOLDER, INDEX, index
+from experiments.experiment import read_rows
 from experiments.questions import EXPERIMENTS
 
 
@@ -84,21 +85,10 @@ def test_the_report_in_the_tree_is_what_its_rows_say(name):
     assert json.loads((kept / "provenance.json").read_text())["quick"] is False
     sweep = json.loads((kept / "sweep.json").read_text())
     assert sweep["cells"] == json.loads(json.dumps(experiment.cells(False)))
-    rows = [
-        {column: _typed(cell) for column, cell in row.items()}
-        for row in table(kept / "results.csv")
-    ]
+    rows = read_rows(kept)
     report = (kept / "report.md").read_text(encoding="utf-8")
     for paragraph in experiment.answer(rows):
         assert paragraph in report
-
-
-def _typed(cell):
-    """Return a cell of CSV as what it was."""
-    try:
-        return float(cell) if cell else None
-    except ValueError:
-        return cell
 
 
 def test_the_index_lists_every_experiment():

@@ -45,7 +45,7 @@ def solve_game(args: argparse.Namespace) -> Outcome:
     solution = solved(game, args, args.checkpoint)
     if args.refine:
         solution = _refined(game, solution)
-    used = options(args) | {"set": args.set, "refine": args.refine}
+    used = options(args) | {"set": args.set} | ({"refine": True} if args.refine else {})
     save_run(place, game, solution, source=asked.name, options=used, tree=asked.tree)
     data = described(game, solution) | {"game": asked.name, "run": run, "why": args.why}
     code = DONE if solution.status in ("target", "exact", "stationary") else MISSED_TARGET

@@ -165,9 +165,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 SWEEP = Command(
     "solve a scenario at every combination of some of its numbers",
     (
-        "csa sweep csa_oneshot --over weights.beta=1,2,5 "
-        "--over intents.malicious.prior=0.01:0.2:20",
-        "csa sweep crisis_guidance --over weights.psi=0:2:9 --target 1e-3 --out psi --workers 2",
+        "csa sweep csa_oneshot --over intents.malicious.prior=0.01:0.2:20",
+        "csa sweep csa_oneshot --over weights.alpha=1,2 --over weights.beta=1,2,5",
+        "csa sweep crisis_guidance --over weights.psi=0:2:9 --out psi --workers 2",
     ),
     _arguments,
     sweep,
