@@ -5,6 +5,7 @@
 # make ray    install Ray, an extra, and test the sweeps that run on it
 # make experiments  run every experiment of csa experiment, and write experiments/*/report.md
 # make papers  measure published results again, and write papers/*/README.md
+# make docs   build the documentation, a site of files that need no network, into build/docs
 # make bench  race all of them: python -m experiments.speed (one to two hours on two cores)
 # make clean  remove what the other targets made
 
@@ -15,7 +16,7 @@ INSTALLED := $(VENV)/.installed
 # Progress bars and wheels aside, nothing here needs the network once $(INSTALLED) exists.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: install demo test results experiments papers ray peers bench clean
+.PHONY: install demo test results experiments papers ray docs peers bench clean
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -53,6 +54,12 @@ ray: $(INSTALLED)
 	@$(PIP) ray
 	$(BIN)/pytest -W ignore::ResourceWarning -k ray tests/test_sweeps.py  # it leaves processes
 
+docs: $(INSTALLED)
+	@$(PIP) furo myst-parser sphinx
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env \
+		-d build/docs-cache csa_games/docs build/docs
+	@echo "the documentation is build/docs/index.html"
+
 # Built from the lists of exact versions alone: see experiments/speed/peers.txt.
 peers: $(INSTALLED)
 	@$(PYTHON) -m venv .venv-peers
@@ -63,4 +70,4 @@ bench: $(INSTALLED)
 	$(BIN)/python -m experiments.speed
 
 clean:
-	rm -rf $(VENV) .venv-peers demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers build demo runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
