@@ -81,7 +81,7 @@ def report(
     shown: dict[str, Any] = {
         "game": game,
         "solution": solution,
-        **_frame(filters=game.scenario is not None),
+        **frame(filters=game.scenario is not None),
         "concepts": concepts(game, solution),
         "tree": Markup(tree_picture(game, paths)),
         "paths": paths,
@@ -92,7 +92,7 @@ def report(
         "digits": digits_of(solution),
         "spoken": [spoken(solution, player) for player in (0, 1)],
         "convergence": _convergence(solution, origin.get("target")),
-        "provenance": list(_flat(origin)),
+        "provenance": list(flat(origin)),
         "comparison": list(comparison or ()),
         "sizes": [
             (name, plex.infosets, _sequences(game, player))
@@ -107,12 +107,12 @@ def report(
             (name, most_reached(game, solution.policy, player, ROWS_EACH))
             for player, name in enumerate(game.names.players)
         ]
-        return _environment().get_template("game.html").render(shown)
+        return environment().get_template("game.html").render(shown)
     shown |= _dialogue(game, solution) | {"pareto": _pareto(shown["comparison"])}
-    return _environment().get_template("dialogue.html").render(shown)
+    return environment().get_template("dialogue.html").render(shown)
 
 
-def _frame(*, filters: bool) -> dict[str, Any]:
+def frame(*, filters: bool) -> dict[str, Any]:
     """Return what every page is framed with: its style, and the script if there is any to run.
 
     The page's own policy lets a browser run this very script and no other: it holds its hash.
@@ -217,7 +217,7 @@ def _convergence(solution: Solution, target: object) -> Markup | None:
     return Markup(plots.convergence(solution, known))
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     """Return a jinja environment that escapes everything it is not told to leave alone."""
     environment = Environment(
         loader=FunctionLoader(_read),
@@ -245,11 +245,11 @@ def _sequences(game: Game, player: int) -> int:
     return 1 + sum(map(len, game.names.actions[player]))
 
 
-def _flat(part: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+def flat(part: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
     """Yield (dotted name, text) for everything in a nested mapping."""
     for name, value in part.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}.")
+            yield from flat(value, f"{above}{name}.")
         elif isinstance(value, list | tuple):
             yield f"{above}{name}", ", ".join(map(str, value))
         else:
