@@ -105,8 +105,8 @@ def _budgeted(game: Game, solution: Solution, found: Budgeted) -> Concept:
         (
             f"A price is what {found.objective} gains for one more unit of its budget, and holds "
             "for small changes; a budget with slack costs nothing.",
-            "The gap above is measured as if there were no budgets: what it leaves to gain is "
-            "what they cost, and more.",
+            "The gap above is measured as if there were no budgets: up to that much could be "
+            "gained without them.",
         )
         if rows
         else (),
