@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -21,6 +20,7 @@ import matplotlib as mpl
 import numpy as np
 import pyspiel
 import pytest
+from browser import browse, in_a_browser, with_script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -980,41 +980,6 @@ def test_drawing_leaves_no_trace():
 
 # A real browser, where there is one.
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-QUIET = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--enable-logging=stderr",
-]
-in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
-
-
-def browse(folder: Path, text: str, width: int, fragment: str = "") -> tuple[str, list[str]]:
-    """Return the page as a browser has it, and its console messages."""
-    file = folder / "page.html"
-    file.write_text(text, encoding="utf-8")
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            *QUIET,
-            f"--user-data-dir={folder / 'profile'}",
-            f"--window-size={width},900",
-            "--dump-dom",
-            file.as_uri() + fragment,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-
 
 @cache
 def compared_page() -> str:
@@ -1022,12 +987,6 @@ def compared_page() -> str:
     game, solution = played("two turns")
     rows = compare(game, {"solution": solution.policy[ASSISTANT]})
     return report(game, solution, comparison=rows)
-
-
-def with_script(text: str, script: str) -> str:
-    """Return a page that also runs `script`, which its policy would not allow."""
-    text = re.sub(r"<meta http-equiv[^>]*>", "", text)
-    return text.replace("</body>", f"<script>{script}</script></body>")
 
 
 @in_a_browser
