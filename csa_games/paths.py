@@ -70,11 +70,13 @@ def likely_paths(
     count: int = MOST_PATHS,
     *,
     most_nodes: int = MOST_NODES,
+    least: float = 0.0,
 ) -> Paths:
     """Return up to `count` histories of `game` that `policy` makes likely; None: uniform play.
 
     A dialogue's are shared out evenly between its intents, which come in the order of the scenario:
-    the likeliest of all would mostly be those of the commonest intent.
+    the likeliest of all would mostly be those of the commonest intent. Histories below `least`
+    times the probability of the likeliest of their group are left out.
     """
     chances = _chances(game, policy)
     root = game.root()
@@ -93,7 +95,11 @@ def likely_paths(
             )
             for k, (label, p) in enumerate(zip(root.actions, root.probabilities, strict=True))
         ]
-    return Paths(tuple(paths for paths, _ in found), all(exact for _, exact in found))
+    groups = tuple(
+        tuple(path for path in paths if path.probability >= least * paths[0].probability)
+        for paths, _ in found
+    )
+    return Paths(groups, all(exact for _, exact in found))
 
 
 Chances = Callable[[Node], list[float]]

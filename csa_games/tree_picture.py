@@ -15,7 +15,7 @@ from csa_games.paths import Path, Paths, Step
 from csa_games.words import decimal, percent
 
 LINE, ABOVE, BELOW = 24.0, 34.0, 10.0  # pixels: a path, the key, the margin below
-CHARACTER, GAP, LANE, RING = 6.2, 22.0, 7.0, 9.0
+CHARACTER, GAP, LANE, RING = 6.5, 22.0, 7.0, 9.0
 THINNEST, THICKEST = 0.8, 8.0
 LONGEST = 28  # characters of a label
 INK, MUTED = "#1b1f24", "#57606a"

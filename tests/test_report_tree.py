@@ -96,6 +96,16 @@ def test_the_likeliest_paths_are_those_of_the_whole_tree(name):
     assert paths.covered == pytest.approx(sum(path.probability for path in paths.every))
 
 
+def test_what_is_rare_may_be_left_out():
+    game = game_of("two turns")
+    policy = random_policy(game, 3)
+    every, common = (likely_paths(game, policy, 24, least=least) for least in (0.0, 0.5))
+    for whole, kept in zip(every.groups, common.groups, strict=True):
+        first = whole[0].probability
+        assert kept == tuple(path for path in whole if path.probability >= first / 2)
+    assert 0 < len(common.every) < len(every.every)
+
+
 def test_a_search_that_is_cut_short_says_so():
     game = game_of("two turns")
     policy = random_policy(game, 3)

@@ -32,6 +32,7 @@ ROWS = 40  # of the policy table, and of each intent's in each turn: `for_everyo
 ROWS_OF_INTENT = 6
 ROWS_EACH = 25  # of each player's in games that are no dialogues
 PATHS = 24
+RARE = 1e-3  # of the likeliest path: what is rarer is not drawn
 NOTABLE = 0.05  # the probability from which a response is what a row may be looked for by
 VISITED = 1e-3  # an intent comes to a row if this share of its conversations does
 IN_PLAY = 0.01  # a response is in play if it makes up this share of all answers
@@ -77,7 +78,7 @@ def report(
     solved one first.
     """
     origin = dict(provenance or {})
-    paths = likely_paths(game, solution.policy, PATHS)
+    paths = likely_paths(game, solution.policy, PATHS, least=RARE)
     shown: dict[str, Any] = {
         "game": game,
         "solution": solution,
@@ -86,6 +87,7 @@ def report(
         "tree": Markup(tree_picture(game, paths)),
         "paths": paths,
         "listed": _listed,
+        "rare": RARE,
         "class_words": CLASSES[game.game_class],
         "ending": STATUSES[solution.status],
         "guarantee": guarantee(game, solution),
