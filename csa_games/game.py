@@ -220,6 +220,16 @@ class Game:
     tags: Mapping[str, np.ndarray] = field(default_factory=dict)
     scenario: "Scenario | None" = None
 
+    def _repr_html_(self) -> str:
+        from csa_games.notebook import game_html
+
+        return game_html(self)
+
+    def _repr_svg_(self) -> str:
+        from csa_games.notebook import game_svg
+
+        return game_svg(self)
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -265,3 +275,8 @@ class Solution:
     def nash_conv(self) -> float:
         """The sum of both players' gaps, in payoff units."""
         return float(self.gap[0] + self.gap[1])
+
+    def _repr_html_(self) -> str:
+        from csa_games.notebook import solution_html
+
+        return solution_html(self)

@@ -119,6 +119,11 @@ class Table:
         write_folder(folder, files)
         return revision
 
+    def _repr_html_(self) -> str:
+        from csa_games.notebook import table_html
+
+        return table_html(self)
+
 
 def tabulate(game: Game, solution: Solution) -> Table:
     """Return the table of `solution`, which must be one of `game`, a dialogue.

@@ -1,14 +1,15 @@
 """The report: its numbers against sums over the tree, its page against a parser and a browser."""
 
+import hashlib
 import html
 import itertools
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from base64 import b64encode
 from collections import Counter, defaultdict
 from dataclasses import replace
 from functools import cache
@@ -19,6 +20,7 @@ import matplotlib as mpl
 import numpy as np
 import pyspiel
 import pytest
+from browser import browse, in_a_browser, with_script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,7 +45,7 @@ from csa_games.override import override, with_prior
 from csa_games.report import Compared, report
 from csa_games.report.answer import sentences
 from csa_games.report.certificate import bounds, guarantee, spoken
-from csa_games.report.rows import most_reached
+from csa_games.report.rows import for_everyone, most_reached
 from csa_games.rules import Chance, Decision, Terminal
 from csa_games.scenario import (
     Scenario,
@@ -445,6 +447,40 @@ def test_rows_are_the_most_reached_ones(name):
             assert excerpt.total == game.form.treeplex[player].infosets
 
 
+@pytest.mark.parametrize("name", DIALOGUES)
+def test_rows_for_everyone_have_those_of_every_intent_and_situation(name):
+    game, solution = played(name)
+    seen, prior = visits(name)
+    joint = {(label, i): p for who, label, i, p, _ in seen if who == ASSISTANT}
+    mass = Counter()
+    for (label, _), p in joint.items():
+        mass[label] += p
+    excerpt = for_everyone(game, solution.policy, 2, 2)
+    shown = {row.label for row in excerpt.rows}
+    reach = [row.reach for row in excerpt.rows]
+    assert reach == sorted(reach, reverse=True)
+    assert len(shown) == len(reach)
+    best = sorted(mass.values())[-2:][0]
+    assert {label for label, p in mass.items() if p > best * (1 + 1e-9)} <= shown
+    intents = [intent.name for intent in game.scenario.intents]
+    for turn in range(game.scenario.turns):
+        here = [label for label, p in mass.items() if p > 0 and label.count("/") == turn]
+        for intent in intents:
+            ranked = sorted(joint.get((label, intent), 0.0) for label in here)
+            least = max(ranked[-2:][0], 1e-300) if ranked else 0.0
+            wanted = [k for k in here if joint.get((k, intent), 0.0) > least * (1 + 1e-9)]
+            assert set(wanted) <= shown
+        for kind in {tuple(situation(label).items()) for label in here}:
+            alike = [label for label in here if tuple(situation(label).items()) == kind]
+            top = max(mass[label] for label in alike)
+            assert any(mass[label] > top * (1 - 1e-9) for label in alike if label in shown)
+    for row in excerpt.rows:
+        of_intent = np.array([joint.get((row.label, i), 0.0) for i in intents])
+        np.testing.assert_allclose(row.posterior, of_intent / of_intent.sum(), atol=1e-12)
+        whole = np.array([prior.get(i, np.nan) for i in intents])
+        np.testing.assert_allclose(row.visits, of_intent / whole, atol=1e-12)
+
+
 def value_of_taking(game: Game, policy: Policy, player: int, infoset: int, action: int) -> float:
     """Return the mean payoff over leaves behind (infoset, action) when the player goes there."""
     label = game.names.infosets[player][infoset]
@@ -681,7 +717,7 @@ def test_the_page_is_well_formed_and_complete(name):
 def test_the_page_loads_nothing(name):
     text = page(name)
     parsed = Page(text)
-    loading = {"script", "link", "img", "iframe", "object", "embed", "base"}
+    loading = {"link", "img", "iframe", "object", "embed", "base"}
     assert not {tag for tag, _ in parsed.tags} & loading
     for _, attrs in parsed.tags:
         for attribute, content in attrs.items():
@@ -692,6 +728,12 @@ def test_the_page_loads_nothing(name):
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", text))
     (policy,) = (m["content"] for m in parsed.of("meta") if m.get("http-equiv"))
     assert "default-src 'none'" in policy
+    # A browser runs the scripts whose hash the policy names (CSP level 2, section 4.2.5).
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert len(scripts) == len(parsed.of("script")) == (game_of(name).scenario is not None)
+    hashes = [b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts]
+    assert re.findall(r"script-src 'sha256-([^']*)'", policy) == hashes
+    assert "unsafe-inline" not in policy.partition("script-src")[2]
 
 
 @pytest.mark.parametrize("name", DIALOGUES)
@@ -714,6 +756,12 @@ def test_outcomes_on_the_page_are_those_of_the_policy(name):
 def spaced(text: str) -> str:
     """Return the text of a page with a blank for every tag."""
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
+
+
+def table_rows(text: str, table: str) -> list[dict[str, str | None]]:
+    """Return the attributes of the rows in the body of a table, by the table's id."""
+    (body,) = re.findall(rf'<table[^>]* id="{table}">.*?<tbody>(.*?)</tbody>', text, re.DOTALL)
+    return Page(body).of("tr")
 
 
 PROGRAM = """
@@ -756,7 +804,9 @@ def test_the_page_of_the_largest_scenario_is_small(tmp_path):
     text = page_of_another_process(tmp_path, "crisis_guidance", "1")
     rows = sizes(builtin("crisis_guidance")).infosets[ASSISTANT]
     assert len(text.encode()) < 500_000
-    assert f"{rows - 40:,} rows are left out" in spaced(text)
+    shown = len(table_rows(text, "policy-rows"))
+    assert 40 < shown < 150
+    assert f"{rows - shown:,} rows are left out" in spaced(text)
 
 
 EVIL = """</title></style><script>a()</script><img src=x onerror="a()">'"&{{ 7*7 }}{% if %}"""
@@ -801,7 +851,7 @@ def test_text_from_elsewhere_stays_text(make):
         sorted(attrs) for _, attrs in Page(plain).tags
     ]
     assert EVIL in Page(evil).text
-    assert "<script" not in evil
+    assert evil.count("<script") == plain.count("<script")
 
 
 def test_a_page_where_nobody_stays_says_so():
@@ -826,6 +876,7 @@ def test_policies_are_compared_on_the_page():
     payoffs = [decimal(v) for v in rows[1].outcomes["payoff"].values()]
     line = ["always <comply>", decimal(rows[1].value), decimal(rows[1].difference), *payoffs]
     assert " ".join(line) in text
+    assert percent(rows[1].whole["unsafe compliance"]) == "100\u202f%"
     assert "Against plain policies" in text
     assert "Against plain policies" not in spaced(page("two turns"))
 
@@ -929,42 +980,16 @@ def test_drawing_leaves_no_trace():
 
 # A real browser, where there is one.
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-QUIET = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--enable-logging=stderr",
-]
+
+@cache
+def compared_page() -> str:
+    """Return a page with everything on it that a page can have."""
+    game, solution = played("two turns")
+    rows = compare(game, {"solution": solution.policy[ASSISTANT]})
+    return report(game, solution, comparison=rows)
 
 
-def browse(folder: Path, text: str, width: int) -> tuple[str, list[str]]:
-    """Return the page as a browser has it, and its console messages."""
-    file = folder / "page.html"
-    file.write_text(text, encoding="utf-8")
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            *QUIET,
-            f"--user-data-dir={folder / 'profile'}",
-            f"--window-size={width},900",
-            "--dump-dom",
-            file.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+@in_a_browser
 @pytest.mark.parametrize("name", ["two turns", "kuhn"])
 def test_a_browser_shows_the_page_without_complaint(name, tmp_path):
     text = page(name)
@@ -976,15 +1001,88 @@ def test_a_browser_shows_the_page_without_complaint(name, tmp_path):
     assert any("Content Security Policy" in message for message in messages)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
-@pytest.mark.parametrize("name", ["two turns", "kuhn"])
-def test_nothing_overflows_on_a_phone(name, tmp_path):
-    measure = (
-        "<script>document.title = innerWidth + ' ' + document.documentElement.scrollWidth</script>"
-    )
-    text = re.sub(r"<meta http-equiv[^>]*>", "", page(name)).replace("</body>", measure + "</body>")
-    shown, _ = browse(tmp_path, text, 390)
+@in_a_browser
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("make", [compared_page, lambda: page("kuhn")])
+def test_nothing_overflows(make, width, tmp_path):
+    measure = """
+        for (const part of document.querySelectorAll("details")) part.open = true;
+        document.title = innerWidth + " " + document.documentElement.scrollWidth;
+    """
+    shown, _ = browse(tmp_path, with_script(make(), measure), width)
     title = re.search(r"<title>(\d+) (\d+)</title>", shown)
     assert title is not None
-    width, needed = map(int, title.groups())
-    assert needed <= width <= 500
+    inner, needed = map(int, title.groups())
+    assert needed <= inner <= max(width, 500)  # the narrowest window there is
+
+
+def shown_rows(dom: str, table: str) -> list[dict[str, str | None]]:
+    return [row for row in table_rows(dom, table) if "hidden" not in row]
+
+
+@in_a_browser
+def test_the_address_filters_rows(tmp_path):
+    text = compared_page()
+    every = table_rows(text, "policy-rows")
+    assert not any("hidden" in row for row in every)  # without the script all rows are there
+    assert all("hidden" in form for form in Page(text).of("form"))  # and no filters
+    dom, messages = browse(tmp_path, text, 1280, "#policy-rows?turn=2&signal=flag&intent=malicious")
+    assert messages == []
+    wanted = [
+        row
+        for row in every
+        if row["data-turn"] == "2"
+        and row["data-signal"] == "flag"
+        and "malicious" in row["data-intent"].split()
+    ]
+    assert 0 < len(wanted) < len(every)
+    assert shown_rows(dom, "policy-rows") == wanted
+    assert not any("hidden" in form for form in Page(dom).of("form"))
+    assert f"{len(wanted)} of {len(every)} rows" in spaced(dom)
+    # What nobody offers is no choice, and another table is not meant.
+    dom, _ = browse(tmp_path, text, 1280, "#policy-rows?turn=9&ask=nonsense")
+    assert shown_rows(dom, "policy-rows") == every
+    dom, _ = browse(tmp_path, text, 1280, "#by-measure?measure=payoff")
+    assert shown_rows(dom, "policy-rows") == every
+    assert {row["data-measure"] for row in shown_rows(dom, "by-measure")} == {"payoff"}
+    assert len(shown_rows(dom, "by-measure")) == 4  # intents
+
+
+@in_a_browser
+def test_choices_filter_rows_and_are_kept_in_the_address(tmp_path):
+    text = compared_page()
+    every = table_rows(text, "policy-rows")
+    choose = """
+        const form = document.querySelector("form[data-filter=policy-rows]");
+        form.elements.response.value = "refuse";
+        form.elements.response.dispatchEvent(new Event("change", {bubbles: true}));
+        document.title = location.hash;
+    """
+    dom, messages = browse(tmp_path, with_script(text, choose), 1280)
+    assert messages == []
+    wanted = [row for row in every if "refuse" in row["data-response"].split()]
+    assert 0 < len(wanted) < len(every)
+    assert shown_rows(dom, "policy-rows") == wanted
+    assert "<title>#policy-rows?response=refuse</title>" in dom
+    clear = choose + 'form.querySelector("button").click();'
+    dom, _ = browse(tmp_path, with_script(text, clear), 1280)
+    assert shown_rows(dom, "policy-rows") == every
+
+
+def test_rows_say_what_they_are_filtered_by():
+    game, solution = played("two turns")
+    joint = {(k, i): p for who, k, i, p, _ in visits("two turns")[0] if who == ASSISTANT}
+    excerpt = for_everyone(game, solution.policy, 40, 6)
+    rows = table_rows(compared_page(), "policy-rows")
+    for row, attributes in zip(excerpt.rows, rows, strict=True):
+        likely = [name for name, p, _ in row.actions if p >= 0.05]
+        come = [
+            intent.name
+            for intent in game.scenario.intents
+            if joint.get((row.label, intent.name), 0.0) >= 1e-3 * intent.prior.value
+        ]
+        assert attributes == {
+            "data-intent": " ".join(come),
+            "data-response": " ".join(likely),
+            **{f"data-{key}": value for key, value in situation(row.label).items()},
+        }

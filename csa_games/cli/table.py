@@ -14,17 +14,21 @@ if TYPE_CHECKING:
 
 
 def write_report(args: argparse.Namespace) -> Outcome:
-    """Write a run's report as one HTML file."""
+    """Write the report of a run or of an experiment as one HTML file."""
     from csa_games.files import write_file
-    from csa_games.report import report
+    from csa_games.report import experiment_report, is_experiment, report
     from csa_games.runs import read_run
 
+    says = _says(f"the report is {args.out}")
+    if is_experiment(args.run):
+        write_file(args.out, experiment_report(args.run).encode())
+        return Outcome({"experiment": args.run, "page": args.out}, says)
     run = read_run(args.run)
     origin = {"game": run.source, **run.options, **run.provenance}
     rows = None if run.game.scenario is None else beside_baselines(run.game, run.solution)
     page = report(run.game, run.solution, provenance=origin, comparison=rows)
     write_file(args.out, page.encode())
-    return Outcome({"run": args.run, "page": args.out}, _says(f"the report is {args.out}"))
+    return Outcome({"run": args.run, "page": args.out}, says)
 
 
 def export(args: argparse.Namespace) -> Outcome:
@@ -87,7 +91,11 @@ def _run_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
-    _run_argument(parser)
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        help="the folder of a run, which csa solve saved, or of an experiment, by csa experiment",
+    )
     parser.add_argument("-o", "--out", required=True, metavar="PAGE", help="the file to write")
 
 
@@ -113,8 +121,11 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 REPORT = Command(
-    "write a run's report, one HTML page that stands alone",
-    ("csa report runs/crisis_guidance-pcfr+ -o page.html",),
+    "write the report of a run or an experiment, one HTML page that stands alone",
+    (
+        "csa report runs/crisis_guidance-pcfr+ -o page.html",
+        "csa report runs/horizon-quick -o horizon.html",
+    ),
     _report_arguments,
     write_report,
 )

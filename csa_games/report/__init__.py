@@ -1,5 +1,6 @@
-"""The result as one HTML page that stands alone: no scripts, nothing fetched, fit to print."""
+"""Results as HTML pages that stand alone: nothing fetched, readable in grey, fit to print."""
 
+from csa_games.report.experiment import experiment_report, is_experiment
 from csa_games.report.page import Compared, report
 
-__all__ = ["Compared", "report"]
+__all__ = ["Compared", "experiment_report", "is_experiment", "report"]

@@ -15,6 +15,7 @@ CLASSES: dict[GameClass, str] = {
 STATUSES: dict[Status, str] = {
     "target": "the gap target was reached",
     "exact": "solved exactly, up to rounding",
+    "stationary": "no step improved it any more, which proves nothing",
     "max_steps": "the limit on steps was reached",
     "seconds": "the time limit was reached",
     "interrupted": "interrupted; this is the best result so far",
@@ -94,6 +95,14 @@ def _measured(game: Game, solution: Solution) -> tuple[str, ...]:
         f"{name} could gain {number(float(gap))}"
         for name, gap in zip(game.names.players, solution.gap, strict=True)
     ]
+    if solution.commitment is not None:
+        leader = game.names.players[solution.commitment.leader]
+        return (
+            f"{leader} commits to this policy before the other side chooses; what that is worth is "
+            "said below. The gaps are measured too: with the other side's policy as it is, "
+            f"{join(gains)} by another one. A commitment need not be an equilibrium, and a gap is "
+            "no fault of it.",
+        )
     return (
         "Only the measured gap is claimed. With the other side's policy as it is, "
         f"{join(gains)} by the best change of its own.",
