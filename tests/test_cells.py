@@ -178,9 +178,9 @@ def faults(change):
         ),
         (
             "cost",
-            {"low": {"comply": [0.0, 0.0]}},
-            "payoff.cost[0].low.comply: found 2 numbers, expected one number, or 1 (one for each "
-            "turn)",
+            {"low": {"comply": []}},
+            "payoff.cost[0].low.comply: found [], expected a number from -1000000 to 1000000, or a "
+            "list of them, one for each turn",
         ),
     ],
 )

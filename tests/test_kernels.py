@@ -50,9 +50,21 @@ def changed(dialogue, kernels, changes=()):
     paths = dict(changes)
     for intent, rows in kernels.items():
         for label, row in rows.items():
-            at = label.replace("after ", "after.")
+            at, _, turn = label.replace("after ", "after.").partition(" in turn ")
+            at += f".{int(turn) - 1}" if turn else ""
             paths[f"intents.{intent}.kernel.{at}"] = {k: float(p) for k, p in row.items()}
     return factored_game(override(dialogue.scenario, paths))
+
+
+def rows_of(kernel):
+    """Return every row of a kernel by its label, one for each turn where they are so given."""
+    rows = {"opening": kernel.opening}
+    for said, after in kernel.after.items():
+        if isinstance(after, list):
+            rows |= {f"after {said} in turn {k}": row for k, row in enumerate(after, start=1)}
+        else:
+            rows[f"after {said}"] = after
+    return rows
 
 
 def boxes(row, radius):
@@ -249,8 +261,7 @@ def test_no_kernel_within_the_radius_pays_less_than_is_guaranteed(seed, radius, 
 
     for _ in range(4):
         other = {
-            name: {"opening": drawn(kernel.opening)}
-            | {f"after {said}": drawn(row) for said, row in kernel.after.items()}
+            name: {label: drawn(row) for label, row in rows_of(kernel).items()}
             for name, kernel in kernels.items()
         }
         for rows in other.values():  # somebody has to begin
@@ -277,8 +288,7 @@ def test_the_worst_found_is_a_scenario_with_that_value(options):
         if part.kernel is None:
             assert part.name not in found.worst_kernels
             continue
-        rows = {"opening": part.kernel.opening}
-        rows |= {f"after {said}": row for said, row in part.kernel.after.items()}
+        rows = rows_of(part.kernel)
         assert set(rows) == set(found.worst_kernels[part.name])
         for label, row in rows.items():
             other = found.worst_kernels[part.name][label]
