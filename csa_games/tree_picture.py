@@ -280,6 +280,6 @@ def _key(game: Game) -> Iterator[str]:
                 'stroke-dasharray="3 2.5"/>\n'
             )
         else:
-            yield _mark(x, 14, who)
+            yield _mark(x, 14.0, who)
         yield f'<text x="{x + 13:.0f}" y="18" fill="{MUTED}">{escape(words)}</text>\n'
         x += 34 + CHARACTER * len(words)

@@ -24,7 +24,9 @@ TABLE = "| kind | `value` |\n|---|---:|\n| plain | 0.125 |\n| <b>bold</b> | 2 |"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return the folder of an experiment, as an experiment writes it."""
-    chart = curves({"one": [(0, 1), (1, 2)], "other": [(0, 3), (1, 1)]}, "turns", "value")
+    chart = curves(
+        {"one": [(0.0, 1.0), (1.0, 2.0)], "other": [(0.0, 3.0), (1.0, 1.0)]}, "turns", "value"
+    )
     rows = [{"turns": k, "value": k / 3} for k in range(80)]
     made = Experiment(
         f"Is it so? {EVIL}",
