@@ -37,7 +37,16 @@ FOUND = {
         1.5,
         (Budget("risk@malicious", "<=", 0.5, 0.25, 0.0), Budget("guided", ">=", 0.75, 0.75, -2.0)),
     ),
-    "robustness": Robustness(0.65579, {"benign": 0.5, "malicious": 0.05}, {"beta": 4.0}, 0.78, 1.1),
+    "robustness": Robustness(
+        value=0.65579,
+        found=0.65579,
+        worst_prior={"benign": 0.5, "malicious": 0.05},
+        worst_weights={"beta": 4.0},
+        worst_kernels={},
+        worst_channels={},
+        nominal=0.78,
+        optimum=1.1,
+    ),
 }
 
 
@@ -100,9 +109,19 @@ def test_budgets_have_their_levels_slack_and_prices():
 def test_robustness_names_its_worst_case_and_its_price():
     (said,) = concepts(GAME, solution(robustness=FOUND["robustness"]))
     assert "at least 0.6557, " in said.guaranteed[0]
-    assert "benign 50\u202f% and malicious 5.0\u202f%, with beta 4" in said.guaranteed[0]
+    assert "benign 50\u202f% and malicious 5.0\u202f%; beta 4." in said.guaranteed[0]
     assert "0.320" in said.guaranteed[1]  # 1.1 - 0.78
     assert said.measured == ()
+
+
+def test_with_reactions_in_doubt_the_bound_and_the_worst_that_was_found_are_told_apart():
+    other = {"benign": {"opening": {"plain": 1.0}}}
+    found = replace(FOUND["robustness"], found=0.7, worst_kernels=other)
+    (said,) = concepts(GAME, solution(robustness=found))
+    assert "The worst case that was found is" in said.guaranteed[0]
+    assert "other reactions or signals of benign" in said.guaranteed[0]
+    (bound,) = said.measured
+    assert "0.6557 is a lower bound; in the worst case that was found the policy gets 0.7" in bound
 
 
 def test_what_rows_give_away_is_counted_by_whether_play_gets_there():

@@ -115,18 +115,28 @@ def _budgeted(game: Game, solution: Solution, found: Budgeted) -> Concept:
 
 
 def _robustness(game: Game, solution: Solution, found: Robustness) -> Concept:
-    prior = join([f"{name} {percent(p)}" for name, p in found.worst_prior.items()])
-    weights = join([f"{name} {number(w)}" for name, w in found.worst_weights.items()])
+    doubted = list(dict.fromkeys([*found.worst_kernels, *found.worst_channels]))
+    worst = [join([f"{name} {percent(p)}" for name, p in found.worst_prior.items()])]
+    if found.worst_weights:
+        worst.append(join([f"{name} {number(w)}" for name, w in found.worst_weights.items()]))
+    if doubted:
+        worst.append(f"other reactions or signals of {join(doubted)}, which are kept with the run")
+    bound = (
+        f"Reactions and signals were in doubt as well, so that {_down(found.value)} is a lower "
+        f"bound; in the worst case that was found the policy gets {number(found.found)}, and the "
+        "truth lies between the two."
+    )
     return Concept(
         "If the scenario's numbers are off",
         (
-            f"Over the priors{' and weights' if weights else ''} that were allowed for, the "
-            f"assistant expects at least {_down(found.value)}, and no policy can raise that. The "
-            f"worst case is {prior}{f', with {weights}' if weights else ''}.",
+            f"Over all that was allowed for, the assistant expects at least {_down(found.value)}, "
+            "and no policy can raise that. The worst case"
+            f"{' that was found' if doubted else ''} is {'; '.join(worst)}.",
             f"If the scenario is right as it is, the policy guarantees {_down(found.nominal)}, "
             f"where {number(found.optimum)} was possible: the price of robustness is "
             f"{number(found.price)}.",
         ),
+        (bound,) if doubted else (),
     )
 
 
