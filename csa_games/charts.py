@@ -1,6 +1,6 @@
 """Charts of results: curves, and maps of regimes; each with the numbers that it shows.
 
-The look is that of `csa_games.plots`: colours that colour-blind readers can tell apart, and
+The look is that of `csa_games.drawing`: colours that colour-blind readers can tell apart, and
 markers, dashes and letters that say the same in grey.
 """
 
@@ -15,20 +15,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from csa_games.csv_text import csv_text
-from csa_games.files import write_file
-from csa_games.plots import (
+from csa_games.drawing import (
     COLOURS,
     FAINT,
     INK,
     MARKERS,
     MUTED,
     TEXT,
-    _bare,
-    _line,
-    _on,
-    _svg,
+    bare,
     drawn_plainly,
+    ink_on,
+    line_colour,
+    svg_element,
 )
+from csa_games.files import write_file
 from csa_games.words import number
 
 PIXELS_PER_INCH = 200
@@ -51,7 +51,7 @@ def save(folder: Path, name: str, chart: Chart) -> None:
     """Write NAME.svg, NAME.png and NAME.csv into `folder`, which is made if it is not there."""
     folder.mkdir(parents=True, exist_ok=True)
     png = BytesIO()
-    svg = _svg(chart.figure, name, chart.said)
+    svg = svg_element(chart.figure, name, chart.said)
     # Without the version of what drew it: the same numbers give the same bytes.
     chart.figure.savefig(
         png, format="png", dpi=PIXELS_PER_INCH, facecolor="white", metadata={"Software": None}
@@ -83,7 +83,7 @@ def curves(
         axes.plot(
             x,
             y,
-            color=_line(k),
+            color=line_colour(k),
             linestyle=DASHES[(k // len(MARKERS)) % len(DASHES)],
             marker=MARKERS[k % len(MARKERS)],
             markersize=4,
@@ -114,7 +114,7 @@ def curves(
     whole = all(float(x).is_integer() for points in series.values() for x, _ in points)
     if whole and scale[0] == "linear":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _bare(axes)
+    bare(axes)
     ends = {name: sorted(points) for name, points in series.items() if points}
     said = "; ".join(
         f"{name}: {number(points[0][1])} at {number(points[0][0])}, "
@@ -155,7 +155,7 @@ def regions(
     axes = figure.add_axes(
         (
             0.75 / width,
-            0.55 / height,
+            1 - (0.24 * len(rows) + 0.1) / height,
             0.24 * len(columns) / width,
             0.24 * len(rows) / height,
         )
@@ -171,7 +171,7 @@ def regions(
             ha="center",
             va="center",
             fontsize=TEXT - 2,
-            color=_on(colour),
+            color=ink_on(colour),
         )
     for set_ticks, places, limit, every in (
         (axes.set_xticks, columns, axes.set_xlim, 3),  # as many as there is room for
@@ -182,7 +182,7 @@ def regions(
         limit(0, len(places))
     axes.set_xlabel(across, fontsize=TEXT, color=MUTED)
     axes.set_ylabel(up, fontsize=TEXT, color=MUTED)
-    _bare(axes)
+    bare(axes)
     left = (0.24 * len(columns) + 0.95) / width
     for k, name in enumerate(names):
         at = 1 - (0.2 * k + 0.2) / height
@@ -193,7 +193,7 @@ def regions(
             at,
             letter[name],
             fontsize=TEXT - 1,
-            color=_on(colour),
+            color=ink_on(colour),
             bbox=box,
             family="monospace",
             va="center",

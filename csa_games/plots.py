@@ -1,19 +1,14 @@
 """Pictures of a policy and its certificate, as SVG text; the data behind them is in `conduct`.
 
-Colours are Okabe and Ito's (2008, jfly.uni-koeln.de/color), which colour-blind readers can tell
-apart; hatches, markers and labels say the same again in grey. Text stays text, so that it can be
-read aloud and searched. The same input gives the same bytes.
+The look is that of `csa_games.drawing`.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
-from io import BytesIO, StringIO
+from io import BytesIO
 from math import ceil
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -21,7 +16,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.style import context
 
 from csa_games.conduct import (
     Choice,
@@ -30,24 +24,30 @@ from csa_games.conduct import (
     responses_by,
     shares_by_intent,
 )
+from csa_games.drawing import (
+    COLOURS,
+    FAINT,
+    HATCHES,
+    INK,
+    MARKERS,
+    MUTED,
+    TEXT,
+    bare,
+    drawn_plainly,
+    ink_on,
+    line_colour,
+    svg_element,
+)
 from csa_games.game import ASSISTANT, Game, Policy, Progress, Solution
 from csa_games.guard.keys import turns_of
 from csa_games.scenario import Scenario
 from csa_games.words import join, number, percent
 
-COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2", "#999999")
-HATCHES = ("", "//", "\\\\", "--", "xx", "||", "++", "/")  # lines: a pattern of dots has 150 kB
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-INK, MUTED, FAINT = "#1b1f24", "#57606a", "#d0d7de"
-
-ROW, HEADING, TEXT = 0.25, 0.27, 9.0  # inches, inches, points
+ROW, HEADING = 0.25, 0.27  # inches
 ACROSS = 3  # panels in a row of `policy_picture`
 SHORTEST = 1.5  # inches of a bar or a curve, however long the names beside it are
 LEAST = 0.3  # points; thinner segments are not drawn
 SMALLEST = 1e-5  # what a picture on a logarithmic scale of probability shows
-
-drawn_plainly = context(["default", {"svg.fonttype": "none", "hatch.linewidth": 0.9}])
-"""Decorates what draws: the look is ours, whatever style the process or its user has set."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def response_stack(game: Game, policy: Policy, turn: int) -> str:
             bars += map(_bar, asks, where)
     names = [response.name for response in scenario.responses]
     said = f"What the assistant answers in turn {turn}. {_said(bars, names)}"
-    return _svg(_panels([("", bars)], names, width=4.4), f"turn-{turn}", said)
+    return svg_element(_panels([("", bars)], names, width=4.4), f"turn-{turn}", said)
 
 
 @drawn_plainly
@@ -87,7 +87,7 @@ def intent_stack(game: Game, policy: Policy) -> str:
     bars = [Bar(intent.name, shares.get(intent.name)) for intent in scenario.intents]
     names = [response.name for response in scenario.responses]
     said = f"What each intent is answered, over all turns. {_said(bars, names)}"
-    return _svg(_panels([("", bars)], names, width=4.6), "intents", said)
+    return svg_element(_panels([("", bars)], names, width=4.6), "intents", said)
 
 
 @drawn_plainly
@@ -103,7 +103,7 @@ def ask_stack(game: Game, policy: Policy, intent: str) -> str:
     names = [ask.name for ask in scenario.asks]
     said = f"What {intent} users ask. {_said(bars, names)}"
     figure = _panels([("", bars)], names, width=4.4, first=len(scenario.responses))
-    return _svg(figure, f"asks-{intent}", said)
+    return svg_element(figure, f"asks-{intent}", said)
 
 
 @drawn_plainly
@@ -120,7 +120,7 @@ def policy_picture(game: Game, solution: Solution) -> str:
     names = [response.name for response in scenario.responses]
     said = " ".join(f"{title}: {_said(bars, names)}" for title, bars in panels)
     figure = _panels(panels, names, width=3.1, legend=True)
-    return _svg(figure, "policy", f"What the assistant answers in {game.name}. {said}")
+    return svg_element(figure, "policy", f"What the assistant answers in {game.name}. {said}")
 
 
 def response_legend(scenario: Scenario) -> list[str]:
@@ -142,7 +142,7 @@ def _legend(names: Sequence[str], first: int) -> list[str]:
         axes.set_axis_off()
         axes.barh([0], [1], height=1, **_fill(k))
         axes.set(xlim=(0, 1), ylim=(-0.5, 0.5))
-        pictures.append(_svg(figure, f"key-{k}", f"the colour of {name}"))
+        pictures.append(svg_element(figure, f"key-{k}", f"the colour of {name}"))
     return pictures
 
 
@@ -169,7 +169,7 @@ def posterior_picture(game: Game, policy: Policy, infoset: int) -> str:
         axes.plot(
             steps,
             np.maximum(path[:, k], floor),
-            color=_line(k),
+            color=line_colour(k),
             marker=MARKERS[k % len(MARKERS)],
             markersize=5.5,
             linewidth=1.6,
@@ -189,14 +189,14 @@ def posterior_picture(game: Game, policy: Policy, infoset: int) -> str:
     room = (width - left - right) / len(turns) - 0.04
     axes.set_xticks(steps, marks)
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
-    _bare(axes)
+    bare(axes)
     axes.tick_params(axis="x", labelsize=TEXT * min(0.9, room / _inches(longest)), pad=7)
     said = "; ".join(
         f"{intent.name} {join([percent(p) for p in path[:, k]], 'then')}"
         for k, intent in enumerate(scenario.intents)
     )
     name = "belief-" + "-".join(f"{turn.ask}-{turn.signal}" for turn in turns)
-    return _svg(figure, name, f"Belief about intents, prior first: {said}.")
+    return svg_element(figure, name, f"Belief about intents, prior first: {said}.")
 
 
 def convergence_points(history: Sequence[Progress]) -> Float[np.ndarray, "N 2"]:
@@ -242,14 +242,14 @@ def convergence(solution: Solution, target: float | None = None) -> str:
     axes.grid(color=FAINT, linewidth=0.6)
     if axes.lines:
         axes.legend(frameon=False, fontsize=TEXT, loc="upper right")
-    _bare(axes)
+    bare(axes)
     said = (
         f"NashConv against steps: {number(points[0, 1])} after {number(points[0, 0])}, "
         f"{number(points[-1, 1])} after {number(points[-1, 0])}."
         if len(points)
         else "No checks were recorded."
     )
-    return _svg(figure, "convergence", said)
+    return svg_element(figure, "convergence", said)
 
 
 @drawn_plainly
@@ -262,12 +262,12 @@ def frontier(points: Sequence[tuple[float, float]], over: str, objective: str) -
     axes.set_xlabel(over, fontsize=TEXT, color=MUTED)
     axes.set_ylabel(f"{objective}, guaranteed", fontsize=TEXT, color=MUTED)
     axes.grid(color=FAINT, linewidth=0.6)
-    _bare(axes)
+    bare(axes)
     said = (
         f"{objective}, guaranteed, over {over}: {number(up[0])} at {number(across[0])}, "
         f"{number(up[-1])} at {number(across[-1])}."
     )
-    return _svg(figure, "frontier", said)
+    return svg_element(figure, "frontier", said)
 
 
 Rate = tuple[float, float, float]
@@ -298,7 +298,9 @@ def pareto(points: Sequence[RatePoint]) -> str:
         f"{percent(point.unsafe_compliance[1])}"
         for point in points
     )
-    return _svg(_pareto(points), "pareto", f"Over-refusal against unsafe compliance. {said}.")
+    return svg_element(
+        _pareto(points), "pareto", f"Over-refusal against unsafe compliance. {said}."
+    )
 
 
 @drawn_plainly
@@ -340,7 +342,7 @@ def _pareto(points: Sequence[RatePoint]) -> Figure:
     axes.grid(color=FAINT, linewidth=0.6)
     axes.set_xlabel("over-refusal, % of answers to the harmless", fontsize=TEXT, color=MUTED)
     axes.set_ylabel("unsafe compliance, % of answers to the harmful", fontsize=TEXT, color=MUTED)
-    _bare(axes)
+    bare(axes)
     for point in others:
         (x0, x, x1), (y0, y, y1) = point.over_refusal, point.unsafe_compliance
         across, up = [[x - x0], [x1 - x]], [[y - y0], [y1 - y]]
@@ -448,12 +450,6 @@ def _fill(k: int) -> dict[str, Any]:
     return {"facecolor": colour, "hatch": hatch, "edgecolor": (*to_rgb("white"), 0.55)}
 
 
-def _line(k: int) -> str:
-    """Return the k-th colour for lines on white, where yellow would not show."""
-    dark = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", INK, MUTED)
-    return dark[k % len(dark)]
-
-
 def _panels(
     panels: Sequence[tuple[str, Sequence[Bar]]],
     names: Sequence[str],
@@ -543,7 +539,7 @@ def _stack(
                         start + share / 2,
                         middle,
                         label,
-                        **_text("center", _on(looks[k]["facecolor"])),
+                        **_text("center", ink_on(looks[k]["facecolor"])),
                         bbox={"facecolor": looks[k]["facecolor"], "edgecolor": "none", "pad": 1.2},
                     )
                     break
@@ -560,13 +556,6 @@ def _text(side: str, colour: str, bold: bool = False) -> dict[str, Any]:
         "fontweight": "bold" if bold else "normal",
         "parse_math": False,
     }
-
-
-def _on(colour: str) -> str:
-    """Return the ink that reads on `colour`: black or white, by relative luminance (WCAG 2.2)."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-    luminance = float(np.dot((0.2126, 0.7152, 0.0722), linear))
-    return "black" if luminance > 0.179 else "white"
 
 
 def _said(bars: Sequence[Bar], names: Sequence[str]) -> str:
@@ -592,28 +581,3 @@ def _spread(heights: Float[np.ndarray, " N"], least: float) -> Float[np.ndarray,
     apart = np.empty_like(heights)
     apart[order] = down
     return apart
-
-
-def _bare(axes: Axes) -> None:
-    """Take away what is not data: the box, the tick marks."""
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(length=0, labelsize=TEXT, labelcolor=MUTED, which="both")
-    axes.set_axisbelow(True)
-
-
-def _svg(figure: Figure, name: str, said: str) -> str:
-    """Return `figure` as an SVG element that says what it shows and shares no id with another.
-
-    `name` tells the pictures of a page apart: every id in the element begins with it.
-    """
-    out = StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(out, format="svg", facecolor="white", metadata=nothing)
-    svg = out.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r" <defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, count=1, flags=re.S)
-    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    attributes = f'<svg role="img" aria-label="{escape(said)}"'
-    return svg.replace("<svg", attributes, 1).strip()

@@ -5,13 +5,19 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from csa_games.plots import FAINT, INK, MARKERS, MUTED, TEXT, drawn_plainly
-
-DARK = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK, MUTED)
-"""Okabe and Ito's colours without the yellow that white swallows."""
+from csa_games.drawing import (
+    FAINT,
+    INK,
+    MARKERS,
+    MUTED,
+    TEXT,
+    bare,
+    drawn_plainly,
+    line_colour,
+    svg_text,
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ def draw(name: str, panels: Sequence[tuple[str, Sequence[Series]]], across: Axis
                 x,
                 y,
                 label=line.label,
-                color=DARK[line.look % len(DARK)],
+                color=line_colour(line.look),
                 marker=MARKERS[line.look % len(MARKERS)] if line.dots else "",
                 linestyle="" if line.dots else "-",
                 markersize=4,
@@ -60,17 +66,10 @@ def draw(name: str, panels: Sequence[tuple[str, Sequence[Series]]], across: Axis
         axes.set_xlabel(across.label, fontsize=TEXT, color=MUTED)
         if k == 0:
             axes.set_ylabel(up.label, fontsize=TEXT, color=MUTED)
-        for side in ("top", "right", "left", "bottom"):
-            axes.spines[side].set_visible(False)
         axes.grid(color=FAINT, linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.tick_params(length=0, labelsize=TEXT - 1, labelcolor=MUTED, which="both")
+        bare(axes)
     axes.legend(frameon=False, fontsize=TEXT - 1, loc="upper left", bbox_to_anchor=(1.02, 1.0))
-    out = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(out, format="svg", facecolor="white", metadata=nothing)
-    return out.getvalue()
+    return svg_text(figure, name)
 
 
 def data(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

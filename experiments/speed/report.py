@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from csa_games.plots import COLOURS, FAINT, INK, MARKERS, MUTED, TEXT, drawn_plainly
+from csa_games.drawing import COLOURS, FAINT, INK, MARKERS, MUTED, TEXT, drawn_plainly, svg_text
 from experiments.speed.bar import (
     OUR_CFR_PLUS,
     OURS,
@@ -318,7 +318,7 @@ def speed_picture(results: Results) -> str:
     axes.set_xlabel("milliseconds per iteration", fontsize=TEXT, color=MUTED)
     _finish(axes)
     axes.legend(frameon=False, fontsize=TEXT - 1.5, loc="upper left", bbox_to_anchor=(1.01, 1.0))
-    return _svg(figure, "speed")
+    return svg_text(figure, "speed")
 
 
 @drawn_plainly
@@ -340,7 +340,7 @@ def gap_picture(results: Results, game: str) -> str:
     axes.set_ylabel(f"NashConv on {game} (payoff units)", fontsize=TEXT, color=MUTED)
     _finish(axes)
     axes.legend(frameon=False, fontsize=TEXT - 1, loc="upper left", bbox_to_anchor=(1.01, 1.0))
-    return _svg(figure, f"gap-{game}")
+    return svg_text(figure, f"gap-{game}")
 
 
 def _speed(results: Results) -> list[Record]:
@@ -404,14 +404,3 @@ def _finish(axes: Axes) -> None:
     axes.grid(color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=TEXT - 0.5, labelcolor=INK, which="both")
-
-
-def _svg(figure: Figure, name: str) -> str:
-    """Return `figure` as SVG text; the same input gives the same bytes."""
-    import matplotlib as mpl
-
-    out = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": name}):
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(out, format="svg", facecolor="white", metadata=nothing)
-    return out.getvalue()
