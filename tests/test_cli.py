@@ -75,7 +75,7 @@ def test_every_command_of_the_design_is_there():
     assert set(LEAVES) == {
         *("games", "show", "solve", "compare", "frontier", "report", "export", "verify"),
         *("guard decide", "efg export", "efg check", "bench", "schema", "doctor"),
-        *("sweep", "experiment"),
+        *("sweep", "experiment", "worth"),
     }
 
 
@@ -126,6 +126,7 @@ def commands(run: Path, bundle: Path, folder: Path) -> dict[str, list[str]]:
             *("sweep", "csa_oneshot", "--over", "weights.beta=1,2", "--out", str(folder / "sweep"))
         ],
         "experiment": ["experiment"],
+        "worth": ["worth", "csa_oneshot"],
         "report": ["report", str(run), "-o", str(folder / "page.html")],
         "export": ["export", str(run), str(folder / "bundle"), "--sequence", "3"],
         "export csv": ["export", str(run), str(folder / "table.csv"), "--to", "csv"],

@@ -31,6 +31,7 @@ from csa_games.cli.output import clean, write_json, write_text
 from csa_games.cli.solve import SOLVE
 from csa_games.cli.sweep import SWEEP
 from csa_games.cli.table import EXPORT, REPORT, VERIFY
+from csa_games.cli.worth import WORTH
 from csa_games.errors import InputError
 
 COMMANDS: Commands = {
@@ -39,6 +40,7 @@ COMMANDS: Commands = {
     "solve": SOLVE,
     "compare": COMPARE,
     "frontier": FRONTIER,
+    "worth": WORTH,
     "sweep": SWEEP,
     "experiment": EXPERIMENT,
     "report": REPORT,
