@@ -137,7 +137,7 @@ def test_together_with_priors_weights_and_kernels():
 
 def test_without_intervals_payoffs_cannot_be_in_doubt():
     with pytest.raises(InputError, match="has no interval in which a payoff could be worse"):
-        solvers.solve(load("csa_oneshot"), "robust", payoffs=True)
+        solvers.solve(load("purple_zero_sum"), "robust", payoffs=True)
 
 
 # What files may say.

@@ -183,7 +183,8 @@ def test_kernels_in_doubt_are_shown_with_the_worst_found(tmp_path, capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert "whatever the kernels and channels are" in text
     assert "benign, after refuse" in text
-    assert main([*words, "--payoffs", "--out", str(tmp_path / "run")]) == 2
+    words = ["solve", "purple_zero_sum", "--method", "robust", "--payoffs"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 2
     assert "has no interval in which a payoff could be worse" in capsys.readouterr().err
 
 

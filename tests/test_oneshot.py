@@ -40,7 +40,8 @@ def two_types() -> Scenario:
 
 def malicious_retention_worth_nothing() -> Scenario:
     benign, sensitive = (
-        part.model_dump(exclude_none=True) for part in two_types().payoff.satisfaction
+        part.model_dump(exclude_none=True, exclude={"low", "high"})
+        for part in two_types().payoff.satisfaction
     )
     malicious = dict(benign, intents=["malicious"], values=dict.fromkeys(RETENTION, 0.0))
     groups = [dict(benign, intents=["benign"]), sensitive, malicious]

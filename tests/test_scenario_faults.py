@@ -392,9 +392,9 @@ GUIDANCE = [
         "expected probabilities by name, or a list of such tables, one for each turn",
     ),
     (
-        "payoff.risk.1.values.comply",
+        "payoff.risk.1.values.clarify",
         [0.5, 0.5],
-        "payoff.risk[1].values.comply: found 2 numbers, "
+        "payoff.risk[1].values.clarify: found 2 numbers, "
         "expected one number, or at least 3 (one for each turn)",
     ),
     (
