@@ -52,7 +52,7 @@ papers: $(INSTALLED)
 
 ray: $(INSTALLED)
 	@$(PIP) ray
-	$(BIN)/pytest -W ignore::ResourceWarning -k ray tests/test_sweeps.py  # it leaves processes
+	$(BIN)/pytest -W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning -k ray tests/test_sweeps.py  # it leaves processes
 
 docs: $(INSTALLED)
 	@$(PIP) furo myst-parser sphinx

@@ -38,7 +38,8 @@ EXPECTED = [row for x in range(4) for row in ({"x": x, "square": x * x}, {"x": x
 def executors(monkeypatch):
     # Slurm itself cannot run here: submitit's processes on this machine take the same path.
     monkeypatch.setitem(EXECUTORS, "slurm", partial(on_slurm, cluster="local"))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(ROOT)]))
+    paths = [str(Path(__file__).parent), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
 
 
 @pytest.mark.parametrize(
