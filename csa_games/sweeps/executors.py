@@ -43,7 +43,10 @@ def local(
 def on_ray(
     task: Callable[..., Any], calls: Sequence[tuple[Any, ...]], workers: int, logs: Path
 ) -> Iterator[tuple[int, Any]]:
-    """Run the calls on the Ray cluster at RAY_ADDRESS, or on one of this machine's own."""
+    """Run the calls on the Ray cluster at RAY_ADDRESS, or on one of this machine's own.
+
+    Raises `InputError` where Ray, an extra, is not installed.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before the import: nothing phones home
     try:
         import ray
@@ -74,7 +77,8 @@ def on_slurm(
 ) -> Iterator[tuple[int, Any]]:
     """Run the calls as an array of Slurm jobs, by submitit; `logs` has to be on a shared disk.
 
-    Another `cluster` of submitit's, "local", runs them as processes of this machine.
+    Another `cluster` of submitit's, "local", runs them as processes of this machine. Raises
+    `InputError` where submitit, an extra, or Slurm itself is not installed.
     """
     try:
         import submitit
