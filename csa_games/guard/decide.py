@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,12 @@ from csa_games.guard.bundle import (
     BundleError,
     Terms,
     integrity,
-    pairs,
     parse,
     read_files,
     sha256,
     terms_of,
 )
-from csa_games.guard.explain import choice_in_words, row_in_words, state_in_words
+from csa_games.guard.decision import Chosen, Decision, derived
 from csa_games.guard.keys import Turn
 from csa_games.guard.ladder import Found, MalformedError, constant, find, turns_from
 from csa_games.guard.sampling import TEST_KEY, draw, pick, scope_of
@@ -40,44 +39,6 @@ REASONS = {
 """Why a decision is what it is. The share of BACKOFF and DEFAULT is the alarm for drift."""
 
 SCOPE = re.compile("[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What the guard says, and everything needed to see why.
-
-    `probabilities` and `values` are by response, `posterior` by intent; they and `margin` are None
-    where they are undefined. `values` are expected payoffs of the whole conversation to the
-    assistant, given this state and that response, both sides playing the policy afterwards;
-    `margin` is how far the best of them is above the second best, whatever the row plays: about 0
-    where it mixes with reason. `trust` is the mark of the row that decided. `key` is the state's
-    own, None for a state that the scenario has no names for; `key_used` is that of the row that
-    decided, `rung` its place on the ladder: 0 exact, 1 and up coarser, the last the constant.
-    `scope` is the keyed hash of the conversation, by which `u` was drawn; None where there was no
-    conversation. Unless `keyed`, both are of the published test key, and anyone can predict them.
-    """
-
-    action: str
-    mechanism: str
-    text: str
-    reason: str
-    explanation: str
-    probabilities: dict[str, float]
-    posterior: dict[str, float] | None
-    values: dict[str, float] | None
-    margin: float | None
-    trust: str
-    key: str | None
-    key_used: str
-    rung: int
-    scope: str | None
-    u: float
-    keyed: bool
-    revision: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the decision as JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,37 +114,30 @@ class Guard:
             reason = BACKOFF if found.rung <= len(self.terms.rungs) else DEFAULT
         else:
             reason = MATCH if found.row.probabilities[k] == 1 else SPLIT
-        where = "" if found.key is None else state_in_words(turns)
-        return self._decision(reason, found, k, scope, u, (where, found.why))
+        return self._decision(reason, Chosen(found, k, u), scope, turns)
 
     def _refuse(self, why: str, scope: str | None) -> Decision:
         found = Found(constant(self.terms), len(self.terms.rungs) + 1, None, why)
-        return self._decision(ERROR, found, pick(found.row.probabilities, 0.0), scope, 0.0, (why,))
+        return self._decision(ERROR, Chosen(found, pick(found.row.probabilities, 0.0), 0.0), scope)
 
     def _decision(
-        self, reason: str, found: Found, k: int, scope: str | None, u: float, words: Sequence[str]
+        self, reason: str, chosen: Chosen, scope: str | None, turns: Sequence[Turn] = ()
     ) -> Decision:
-        terms, row = self.terms, found.row
-        told = [*words, row_in_words(terms, row, found.rung)]
-        if found.rung <= len(terms.rungs):
-            told.append(choice_in_words(terms, row, k, u))
-        if self.secret is None and row.probabilities[k] < 1:
-            told.append("No secret is configured: anyone can predict this draw.")
-        told.append(f"Policy {terms.name} by {terms.method}, revision {self.revision[:12]}.")
-        action = terms.responses[k]
-        return Decision(
+        found, k, u = chosen
+        action = self.terms.responses[k]
+        response = self.responses[action]
+        return derived(
+            self.terms,
+            chosen,
+            turns,
             action=action,
-            mechanism=self.responses[action]["mechanism"],
-            text=self.responses[action]["text"],
+            mechanism=response["mechanism"],
+            text=response["text"],
             reason=reason,
-            explanation=" ".join(filter(None, told)),
-            probabilities=dict(pairs(terms.responses, row.probabilities)),
-            posterior=_named(terms.intents, row.posterior),
-            values=_named(terms.responses, row.values),
-            margin=row.margin,
-            trust=row.trust,
+            margin=found.row.margin,
+            trust=found.row.trust,
             key=found.key,
-            key_used=row.key,
+            key_used=found.row.key,
             rung=found.rung,
             scope=scope,
             u=u,
@@ -226,7 +180,3 @@ def responses_from(data: bytes, terms: Terms) -> dict[str, dict[str, str]]:
             f"{RESPONSES}: expected mechanism and text of each of {', '.join(terms.responses)}, "
             f"found {type(error).__name__}: {error}"
         ) from None
-
-
-def _named(names: Sequence[str], numbers: Sequence[float] | None) -> dict[str, float] | None:
-    return None if numbers is None else dict(pairs(names, numbers))
