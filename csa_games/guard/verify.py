@@ -101,9 +101,9 @@ def verify(folder: Path | str) -> Report:
     """
     try:
         files = read_files(folder)
+        found = integrity(files)
     except BundleError as error:
         return Report(None, error.faults)
-    found = integrity(files)
     if found:
         return Report(None, tuple(found))
     revision = sha256(files[MANIFEST])
@@ -115,7 +115,7 @@ def verify(folder: Path | str) -> Report:
         return Report(revision, (f"{ROWS}: cannot be read: {error}",))
 
 
-def _verify(files: Mapping[str, bytes], revision: str) -> Report:
+def _verify(files: Mapping[str, Any], revision: str) -> Report:
     manifest = parse(files[MANIFEST])
     terms = terms_of(manifest)
     store = Store(files[ROWS], terms)
