@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ from csa_games.guard.bundle import (
     terms_of,
 )
 from csa_games.guard.decision import Chosen, Decision, derived
-from csa_games.guard.keys import Turn
 from csa_games.guard.ladder import Found, MalformedError, constant, find, turns_from
+from csa_games.guard.quick import Speller
 from csa_games.guard.sampling import TEST_KEY, draw, pick, scope_of
-from csa_games.guard.store import Store
+from csa_games.guard.store import NOISE, Store
 
 MATCH, SPLIT, BACKOFF, DEFAULT, ERROR = "MATCH", "SPLIT", "BACKOFF", "DEFAULT", "ERROR"
 REASONS = {
@@ -95,14 +96,24 @@ class Guard:
             # What was mistaken for a scope may be an id, which is nobody's business.
             return self._refuse("The scope is not one: expected 64 hexadecimal digits.", None)
         try:
-            return self._decide(turns_from(history), scope)
+            return self._drawn(self._found(history), scope)
         except MalformedError as error:
             return self._refuse(str(error), scope)
         except Exception as error:  # hosts pass on what clients send, and it must get an answer
             return self._refuse(f"Reading the history raised {type(error).__name__}.", scope)
 
-    def _decide(self, turns: Sequence[Turn], scope: str) -> Decision:
-        found = find(self.terms, self.store, turns)
+    @cached_property
+    def _speller(self) -> Speller:
+        return Speller(self.terms)
+
+    def _found(self, history: object) -> Found:
+        key = self._speller.key(history)
+        row = None if key is None else self.store.get(key)
+        if row is None or row.trust == NOISE:
+            return find(self.terms, self.store, turns_from(history))
+        return Found(row, 0, key, "")
+
+    def _drawn(self, found: Found, scope: str) -> Decision:
         u = draw(
             self.secret or TEST_KEY,
             scope,
@@ -117,22 +128,19 @@ class Guard:
             reason = BACKOFF if found.rung <= len(self.terms.rungs) else DEFAULT
         else:
             reason = MATCH if found.row.probabilities[k] == 1 else SPLIT
-        return self._decision(reason, Chosen(found, k, u), scope, turns)
+        return self._decision(reason, Chosen(found, k, u), scope)
 
     def _refuse(self, why: str, scope: str | None) -> Decision:
         found = Found(constant(self.terms), len(self.terms.rungs) + 1, None, why)
         return self._decision(ERROR, Chosen(found, pick(found.row.probabilities, 0.0), 0.0), scope)
 
-    def _decision(
-        self, reason: str, chosen: Chosen, scope: str | None, turns: Sequence[Turn] = ()
-    ) -> Decision:
+    def _decision(self, reason: str, chosen: Chosen, scope: str | None) -> Decision:
         found, k, u = chosen
         action = self.terms.responses[k]
         response = self.responses[action]
         return derived(
             self.terms,
             chosen,
-            turns,
             action=action,
             mechanism=response["mechanism"],
             text=response["text"],

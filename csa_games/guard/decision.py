@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from csa_games.guard.bundle import Terms, pairs
 from csa_games.guard.explain import choice_in_words, row_in_words, state_in_words
-from csa_games.guard.keys import Turn
+from csa_games.guard.keys import turns_of
 from csa_games.guard.ladder import Found
 
 
@@ -59,14 +59,14 @@ class Chosen(NamedTuple):
     u: float
 
 
-def derived(terms: Terms, chosen: Chosen, turns: Sequence[Turn], **known: Any) -> Decision:
+def derived(terms: Terms, chosen: Chosen, **known: Any) -> Decision:
     """Return the decision of these `known` fields; the others are made of the rest when asked for.
 
     Making an explanation takes longer than deciding. All that it needs is in the decision, which
     outlives its guard.
     """
     decision = _Derived.__new__(_Derived)
-    known |= {"_terms": terms, "_chosen": chosen, "_turns": tuple(turns)}
+    known |= {"_terms": terms, "_chosen": chosen}
     object.__setattr__(decision, "__dict__", known)  # one step, however many the fields
     return decision
 
@@ -76,14 +76,13 @@ class _Derived(Decision):
 
     _terms: Terms
     _chosen: Chosen
-    _turns: tuple[Turn, ...]
 
     @cached_property
     def explanation(self) -> str:
         """Which row decided, who it takes the user to be, and why this response."""
         terms, (found, k, u) = self._terms, self._chosen
         row = found.row
-        told = ["" if found.key is None else state_in_words(self._turns)]
+        told = ["" if found.key is None else state_in_words(turns_of(found.key))]
         told += [found.why, row_in_words(terms, row, found.rung)]
         if found.rung <= len(terms.rungs):
             told.append(choice_in_words(terms, row, k, u))
