@@ -28,7 +28,8 @@ RESPONSES, GOLDEN, CARD = "responses.json", "golden.jsonl", "CARD.md"
 FILES = (CARD, GOLDEN, ROWS, RESPONSES, SCENARIO)
 """Every file of a bundle but the manifest, sorted by name."""
 
-DRAW = "hmac-sha256"
+DRAW, SCOPE = "hmac-sha256", "hmac-sha256 of conversation"
+"""How bundles draw, and by what: `csa_games.guard.sampling`."""
 
 
 class BundleError(InputError):
@@ -242,7 +243,7 @@ SHAPE: dict[str, Any] = {
     "hit_policy": "UNIQUE",
     "completeness": "fallback",
     "fallback": {"rungs": [[str]], "response": str},
-    "sampling": {"mode": DRAW, "scope": "conversation", "epoch": str, "test_key": str},
+    "sampling": {"mode": DRAW, "scope": SCOPE, "epoch": str, "test_key": str},
     "trust": {"own_reach": _Real, "deviation": _Real, "loss": _Real, "epsilon": _Real},
     "solution": {
         "method": str,
