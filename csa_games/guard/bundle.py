@@ -32,7 +32,8 @@ FILES = (CARD, GOLDEN, ROWS, RESPONSES, SCENARIO)
 SIGNATURE = "signature.dsse.json"
 """A file that a bundle may have beside: it signs all others, so that no other can list it."""
 
-DRAW = "hmac-sha256"
+DRAW, SCOPE = "hmac-sha256", "hmac-sha256 of conversation"
+"""How bundles draw, and by what: `csa_games.guard.sampling`."""
 
 
 class BundleError(InputError):
@@ -276,7 +277,7 @@ SHAPE: dict[str, Any] = {
     "hit_policy": "UNIQUE",
     "completeness": "fallback",
     "fallback": {"rungs": [[str]], "response": str},
-    "sampling": {"mode": DRAW, "scope": "conversation", "epoch": str, "test_key": str},
+    "sampling": {"mode": DRAW, "scope": SCOPE, "epoch": str, "test_key": str},
     "trust": {"own_reach": REAL, "deviation": REAL, "loss": REAL, "epsilon": REAL},
     "solution": {
         "method": str,

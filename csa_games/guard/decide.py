@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from csa_games.guard.bundle import (
 from csa_games.guard.explain import choice_in_words, row_in_words, state_in_words
 from csa_games.guard.keys import Turn
 from csa_games.guard.ladder import Found, MalformedError, constant, find, turns_from
-from csa_games.guard.sampling import TEST_KEY, draw, pick
+from csa_games.guard.sampling import TEST_KEY, draw, pick, scope_of
 from csa_games.guard.signing import Key, check, read_keys
 from csa_games.guard.store import Store
 
@@ -40,6 +41,8 @@ REASONS = {
 }
 """Why a decision is what it is. The share of BACKOFF and DEFAULT is the alarm for drift."""
 
+SCOPE = re.compile("[0-9a-f]{64}")
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -51,9 +54,9 @@ class Decision:
     `margin` is how far the best of them is above the second best, whatever the row plays: about 0
     where it mixes with reason. `trust` is the mark of the row that decided. `key` is the state's
     own, None for a state that the scenario has no names for; `key_used` is that of the row that
-    decided, `rung` its place on the ladder: 0 exact, 1 and up coarser, the last the constant. `u`
-    is the number drawn; unless `keyed`, it was drawn under the published test key, and anyone can
-    predict it.
+    decided, `rung` its place on the ladder: 0 exact, 1 and up coarser, the last the constant.
+    `scope` is the keyed hash of the conversation, by which `u` was drawn; None where there was no
+    conversation. Unless `keyed`, both are of the published test key, and anyone can predict them.
     """
 
     action: str
@@ -69,6 +72,7 @@ class Decision:
     key: str | None
     key_used: str
     rung: int
+    scope: str | None
     u: float
     keyed: bool
     revision: str
@@ -119,22 +123,32 @@ class Guard:
         chat. States that the table does not know go down the ladder of the manifest; what is no
         history at all gets the constant response, with the reason ERROR.
         """
-        try:
-            if not isinstance(conversation, str):
-                raise MalformedError(
-                    f"The conversation is of type {type(conversation).__name__}, expected text."
-                )
-            return self._decide(turns_from(history), conversation)
-        except MalformedError as error:
-            return self._refuse(str(error))
-        except Exception as error:  # hosts pass on what clients send, and it must get an answer
-            return self._refuse(f"Reading the history raised {type(error).__name__}.")
+        if not isinstance(conversation, str):
+            return self._refuse(
+                f"The conversation is of type {type(conversation).__name__}, expected text.", None
+            )
+        return self.decide_in(history, scope_of(self.secret or TEST_KEY, conversation))
 
-    def _decide(self, turns: Sequence[Turn], conversation: str) -> Decision:
+    def decide_in(self, history: object, scope: object) -> Decision:
+        """Return what `decide` does for a conversation whose `scope`, as in a log, is at hand.
+
+        `csa_games.guard.sampling.scope_of` makes scopes. What is none gets the reason ERROR.
+        """
+        if not (isinstance(scope, str) and SCOPE.fullmatch(scope)):
+            # What was mistaken for a scope may be an id, which is nobody's business.
+            return self._refuse("The scope is not one: expected 64 hexadecimal digits.", None)
+        try:
+            return self._decide(turns_from(history), scope)
+        except MalformedError as error:
+            return self._refuse(str(error), scope)
+        except Exception as error:  # hosts pass on what clients send, and it must get an answer
+            return self._refuse(f"Reading the history raised {type(error).__name__}.", scope)
+
+    def _decide(self, turns: Sequence[Turn], scope: str) -> Decision:
         found = find(self.terms, self.store, turns)
         u = draw(
             self.secret or TEST_KEY,
-            conversation,
+            scope,
             # A state outside the game draws by its coarse row: else a client could draw as often as
             # it likes, by one impossible history after the other.
             found.row.key if found.key is None else found.key,
@@ -147,14 +161,14 @@ class Guard:
         else:
             reason = MATCH if found.row.probabilities[k] == 1 else SPLIT
         where = "" if found.key is None else state_in_words(turns)
-        return self._decision(reason, found, k, u, (where, found.why))
+        return self._decision(reason, found, k, scope, u, (where, found.why))
 
-    def _refuse(self, why: str) -> Decision:
+    def _refuse(self, why: str, scope: str | None) -> Decision:
         found = Found(constant(self.terms), len(self.terms.rungs) + 1, None, why)
-        return self._decision(ERROR, found, pick(found.row.probabilities, 0.0), 0.0, (why,))
+        return self._decision(ERROR, found, pick(found.row.probabilities, 0.0), scope, 0.0, (why,))
 
     def _decision(
-        self, reason: str, found: Found, k: int, u: float, words: Sequence[str]
+        self, reason: str, found: Found, k: int, scope: str | None, u: float, words: Sequence[str]
     ) -> Decision:
         terms, row = self.terms, found.row
         told = [*words, row_in_words(terms, row, found.rung)]
@@ -178,6 +192,7 @@ class Guard:
             key=found.key,
             key_used=row.key,
             rung=found.rung,
+            scope=scope,
             u=u,
             keyed=self.secret is not None,
             revision=self.revision,
