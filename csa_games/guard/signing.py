@@ -264,7 +264,7 @@ def check(manifest: bytes, envelope: bytes | None, keys: Sequence[Key]) -> Check
         by = [key.name for key in tried if _holds(key, message, sig)]
         good += by
         if not tried:
-            strangers.append(f"signatures[{k}]: found the keyid {short(keyid)}")
+            strangers.append(f"signatures[{k}]: found the keyid {str(keyid)[:64]!r}")
         elif not by:
             wrong.append(f"signatures[{k}]: is not what {_any(tried)} makes of this statement")
     if not good:
@@ -286,10 +286,13 @@ def _differences(payload: bytes, expected: dict[str, Any]) -> list[str]:
     if not isinstance(said, dict):
         return [f"the statement is {short(said)}, expected fields"]
     found = []
-    for name in sorted({*said, *expected} - {"subject"}):
-        if said.get(name) != expected.get(name):
-            here, there = short(said.get(name)), short(expected.get(name))
-            found.append(f"the statement is of another bundle: {name}: found {here}, here {there}")
+    one, other = _flat(said), _flat(expected)
+    for name in sorted({*one, *other}):
+        if one.get(name) != other.get(name):
+            found.append(
+                f"the statement is about another bundle: {name}: found {short(one.get(name))}, "
+                f"expected {short(other.get(name))}"
+            )
     if any(misfits({"subject": SUBJECT}, said)):
         return [*found, "the statement has no name and SHA-256 of each file"]
     signed, real = _hashes(said["subject"]), _hashes(expected["subject"])
@@ -300,6 +303,14 @@ def _differences(payload: bytes, expected: dict[str, Any]) -> list[str]:
                 f"{real.get(name, 'none')}"
             )
     return found or ["the statement is spelled otherwise than that of this bundle"]
+
+
+def _flat(said: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a statement but its subject, those of the predicate by themselves."""
+    about = said.get("predicate")
+    parts = about if isinstance(about, dict) else {"": about}
+    rest = {name: said[name] for name in said if name not in ("subject", "predicate")}
+    return rest | {f"predicate.{name}": part for name, part in parts.items()}
 
 
 def _hashes(subject: Sequence[Any]) -> dict[str, str]:
