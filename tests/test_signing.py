@@ -48,7 +48,7 @@ def bundle(files, tmp_path):
 
 @pytest.fixture
 def keys(tmp_path):
-    """A folder with both halves of a pair, `release`, which signs, and where nothing else is."""
+    """Return a folder with both halves of a pair, `release`, and nothing else."""
     write_keys(tmp_path / "keys", "release", "ed25519", SEEDS["release"])
     return tmp_path / "keys"
 
