@@ -52,11 +52,11 @@ class Decision:
 
 
 class Chosen(NamedTuple):
-    """The row that decides, the position of the response that it plays, and the number drawn."""
+    """The row that decides, the position of the response that it plays, and the draw, if any."""
 
     found: Found
     k: int
-    u: float
+    u: float | None
 
 
 def derived(terms: Terms, chosen: Chosen, **known: Any) -> Decision:
@@ -86,7 +86,7 @@ class _Derived(Decision):
         told += [found.why, row_in_words(terms, row, found.rung)]
         if found.rung <= len(terms.rungs):
             told.append(choice_in_words(terms, row, k, u))
-        if not self.keyed and row.probabilities[k] < 1:
+        if not self.keyed and u is not None and row.probabilities[k] < 1:
             told.append("No secret is configured: anyone can predict this draw.")
         told.append(f"Policy {terms.name} by {terms.method}, revision {self.revision[:12]}.")
         return " ".join(filter(None, told))

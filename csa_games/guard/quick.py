@@ -9,6 +9,7 @@ before, or anything else than plain lists, tuples and dictionaries of text are f
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 from csa_games.guard.bundle import Terms
 from csa_games.guard.keys import BETWEEN, Turn, state_key
@@ -25,7 +26,7 @@ class Speller:
         last = {(*seen, None): _spelled(*seen) for seen in product(asks, terms.signals)}
         self._last = last | {(ask, signal): part for (ask, signal, _), part in last.items()}
 
-    def key(self, history: object) -> str | None:
+    def key(self, history: Any) -> str | None:
         """Return the key of the state that `history` has led to, or None: look closer.
 
         A key that is returned is the one that `state_key` builds of the turns that the ladder
@@ -36,15 +37,17 @@ class Speller:
         try:
             parts = [self._past[_cells(turn)] for turn in history[:-1]]
             parts.append(self._last[_cells(history[-1])])
-        except (KeyError, TypeError):  # no such names, or nothing that could be one
+        except Exception:  # no such name, or nothing that could be one
             return None
         return BETWEEN.join(parts)
 
 
-def _cells(turn: object) -> tuple:
+def _cells(turn: Any) -> tuple[Any, ...]:
     if type(turn) is dict:
         return turn.get("ask"), turn.get("signal"), turn.get("response")
-    return tuple(turn)
+    if isinstance(turn, (tuple, list)):
+        return tuple(turn)
+    raise TypeError
 
 
 def _spelled(ask: str, signal: str, response: str | None = None) -> str:
