@@ -78,20 +78,20 @@ def _turn(terms: Terms, number: int, given: object) -> tuple[Turn, str]:
             "and response, or a tuple of them."
         )
     ask, signal, response = cells
-    if response is not None and type(response) is not str:
+    if response is not None and not isinstance(response, str):
         raise MalformedError(
             f"The response of turn {number} is of type {type(response).__name__}, expected text."
         )
     faults = []
-    if type(ask) is not str or ask not in terms.asks:
-        ask, fault = _read(terms, ASK, terms.asks, ask)
-        faults.append(fault and f"The ask of turn {number} {fault}.")
-    if type(signal) is not str or signal not in terms.signals:
-        signal, fault = _read(terms, SIGNAL, terms.signals, signal)
-        faults.append(fault and f"The signal of turn {number} {fault}.")
+    ask, fault = _read(terms, ASK, terms.asks, ask)
+    faults.append(fault and f"The ask of turn {number} {fault}.")
+    signal, fault = _read(terms, SIGNAL, terms.signals, signal)
+    faults.append(fault and f"The signal of turn {number} {fault}.")
     if response is not None and response not in terms.responses:
         faults.append(f"The response of turn {number} {_none_of(response, terms.responses)}.")
         response = UNKNOWN
+    elif response is not None:
+        response = _name(terms.responses, response)
     return Turn(ask, signal, response), next(filter(None, faults), "")
 
 
@@ -100,7 +100,7 @@ def _read(terms: Terms, what: str, names: Sequence[str], given: object) -> tuple
     if given is None:
         return None, "is missing"
     if isinstance(given, str):
-        return None, _none_of(given, names)
+        return (_name(names, given), "") if given in names else (None, _none_of(given, names))
     if not isinstance(given, Mapping):
         return None, f"is of type {type(given).__name__}, expected a name"
     named = given.get("reader")
@@ -113,6 +113,11 @@ def _read(terms: Terms, what: str, names: Sequence[str], given: object) -> tuple
         )
     name, why = read(reader, given)
     return name, why and f"is missing, by the reader {reader.name}: {why}"
+
+
+def _name(names: Sequence[str], given: str) -> str:
+    """Return the scenario's own text for `given`, which may be a subclass, as in enumerations."""
+    return names[names.index(given)]
 
 
 def _none_of(name: str, names: Sequence[str]) -> str:
