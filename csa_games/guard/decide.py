@@ -116,7 +116,7 @@ class Guard:
             return self._refuse(
                 f"The conversation is of type {type(conversation).__name__}, expected text.", None
             )
-        return self.decide_in(history, scope_of(self.secret or TEST_KEY, conversation))
+        return self._decide(history, scope_of(self.secret or TEST_KEY, conversation))
 
     def decide_in(self, history: object, scope: object) -> Decision:
         """Return what `decide` does for a conversation whose `scope`, as in a log, is at hand.
@@ -126,6 +126,9 @@ class Guard:
         if not _is_scope(scope):
             # What was mistaken for a scope may be an id, which is nobody's business.
             return self._refuse("The scope is not one: expected 64 hexadecimal digits.", None)
+        return self._decide(history, scope)
+
+    def _decide(self, history: object, scope: str) -> Decision:
         try:
             return self._decision(self._choose(self._found(history), scope), scope)
         except MalformedError as error:
@@ -212,7 +215,7 @@ class Guard:
 
     def _found(self, history: object) -> Found:
         key = self._speller.key(history)
-        row = None if key is None else self.store.get(key)
+        row = None if key is None else self.store.play(key)
         if row is not None and row.trust != NOISE:
             return Found(row, 0, key, "")
         told = turns_from(self.terms, history)
@@ -252,13 +255,13 @@ class Guard:
         action = self.terms.responses[k]
         response = self.responses[action]
         return derived(
-            self.terms,
-            chosen,
+            _terms=self.terms,
+            _chosen=chosen,
+            _store=self.store,
             action=action,
             mechanism=response["mechanism"],
             text=response["text"],
             reason=reason,
-            margin=found.row.margin,
             trust=found.row.trust,
             key=found.key,
             key_used=found.row.key,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from csa_games.guard.bundle import Terms
 from csa_games.guard.keys import Turn, coarse_key, state_key
 from csa_games.guard.signals import ASK, SIGNAL, read, shown
-from csa_games.guard.store import COARSE, NOISE, Row, Store
+from csa_games.guard.store import COARSE, NOISE, Play, Store
 
 
 class MalformedError(ValueError):
@@ -132,7 +132,7 @@ class Found(NamedTuple):
     coarser ones, then the constant response. `why` says why not the state's own, or nothing.
     """
 
-    row: Row
+    row: Play
     rung: int
     key: str | None
     why: str
@@ -148,7 +148,7 @@ def find(terms: Terms, store: Store, turns: Sequence[Turn], why: str = "") -> Fo
     key = None if why else state_key(turns)
     why = why or _ended(terms, turns)
     if key is not None and not why:
-        row = store.get(key)
+        row = store.play(key)
         if row is None:
             why = "The scenario holds this state to be impossible."
         elif row.trust == NOISE:
@@ -165,24 +165,19 @@ def find(terms: Terms, store: Store, turns: Sequence[Turn], why: str = "") -> Fo
             "signal" in features and last.signal is None
         ):
             continue
-        row = store.get(coarse_key(turns, features))
+        row = store.play(coarse_key(turns, features))
         if row is not None:
             return Found(row, k + 1, key, why)
     return Found(constant(terms), len(terms.rungs) + 1, key, why)
 
 
-def constant(terms: Terms) -> Row:
-    """Return the row below all others: the default response, about which nothing is known."""
-    return Row(
+def constant(terms: Terms) -> Play:
+    """Return what is below all rows: the default response, about which nothing is known."""
+    return Play(
         key=coarse_key((Turn("", ""),), ()),
         trust=COARSE,
         own_reach=None,
-        reach=0.0,
-        margin=None,
-        loss=None,
         probabilities=tuple(float(name == terms.default) for name in terms.responses),
-        posterior=None,
-        values=None,
     )
 
 

@@ -36,6 +36,15 @@ CACHED = 8 * 2**20
 Cell = Union[str, float, None]  # noqa: UP007 - evaluated when imported, also by Python 3.9
 
 
+class Play(NamedTuple):
+    """What deciding needs of a row, and all that it reads: numbers cost more than finding them."""
+
+    key: str
+    trust: str
+    own_reach: float | None
+    probabilities: tuple[float, ...]
+
+
 class Row(NamedTuple):
     """A row of the table. What is None is undefined there.
 
@@ -124,6 +133,8 @@ class Store:
 
     def __init__(self, content: Content, terms: Terms) -> None:
         self._terms = terms
+        shares = ", ".join(f"probability_{name}" for name in terms.responses)
+        self._played = f"SELECT trust, own_reach, {shares} FROM assistant WHERE key = ?"
         self._lock = threading.Lock()  # a keyed read takes microseconds; threads can wait for it
         try:
             self._connection = _connection(content)
@@ -141,12 +152,17 @@ class Store:
                 f"{ROWS}: found the tables {found}, expected {', '.join(expected.values())}"
             )
 
+    def play(self, key: str) -> Play | None:
+        """Return what the assistant's row of `key` plays, or None."""
+        with self._lock:
+            cells = self._connection.execute(self._played, (key,)).fetchone()
+        return None if cells is None else Play(key, cells[0], cells[1], cells[2:])
+
     def get(self, key: str) -> Row | None:
         """Return the assistant's row of `key`, or None."""
+        query = "SELECT * FROM assistant WHERE key = ?"
         with self._lock:
-            cells = self._connection.execute(
-                "SELECT * FROM assistant WHERE key = ?", (key,)
-            ).fetchone()
+            cells = self._connection.execute(query, (key,)).fetchone()
         return None if cells is None else self._row(cells)
 
     def assistant(self) -> Iterator[Row]:
