@@ -592,7 +592,7 @@ FORGERIES = {
     ),
     "no text of a response": (
         lambda files: sealed(edited_json(files, RESPONSES, lambda r: r["refuse"].pop("text"))),
-        "responses.json: expected mechanism and text of each",
+        "responses.json: refuse.text: is missing",
     ),
     "the constant response": (
         lambda files: sealed(files, lambda m: m["fallback"].update(response="comply")),

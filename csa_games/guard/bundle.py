@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from csa_games.errors import InputError
 from csa_games.guard.keys import FEATURES, KEY_VERSION
-from csa_games.guard.shapes import HASH, MOMENT, REAL, Maybe, Whole, misfits, short
+from csa_games.guard.shapes import HASH, MOMENT, REAL, Each, Maybe, Whole, misfits, short
 
 First = TypeVar("First")
 Second = TypeVar("Second")
@@ -303,6 +303,10 @@ SHAPE: dict[str, Any] = {
     "files": [{"name": str, "sha256": HASH, "bytes": Whole(0)}],
 }
 """What a manifest holds, in the language of `csa_games.guard.shapes`; more fields are fine."""
+
+
+RESPONSES_SHAPE = Each({"mechanism": str, "text": str, "ends": bool})
+"""What responses.json holds: how a host carries out each response, by name."""
 
 
 def _contradictions(manifest: dict[str, Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from csa_games.guard.bundle import (
     GOLDEN,
     MANIFEST,
     RESPONSES,
+    RESPONSES_SHAPE,
     ROWS,
     SIGNATURE,
     BundleError,
@@ -28,6 +29,7 @@ from csa_games.guard.explain import choice_in_words, row_in_words, state_in_word
 from csa_games.guard.keys import Turn
 from csa_games.guard.ladder import Found, MalformedError, constant, find, turns_from
 from csa_games.guard.sampling import TEST_KEY, draw, pick, scope_of
+from csa_games.guard.shapes import misfits
 from csa_games.guard.signing import Key, check, read_keys
 from csa_games.guard.store import Store
 
@@ -230,15 +232,17 @@ def responses_from(data: bytes, terms: Terms) -> dict[str, dict[str, str]]:
     """Return mechanism and text of each response, of the content of responses.json."""
     try:
         content = parse(data)
-        return {
-            name: {what: str(content[name][what]) for what in ("mechanism", "text")}
-            for name in terms.responses
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(
-            f"{RESPONSES}: expected mechanism and text of each of {', '.join(terms.responses)}, "
-            f"found {type(error).__name__}: {error}"
-        ) from None
+    except ValueError as error:
+        raise BundleError(f"{RESPONSES}: not a JSON file: {error}") from None
+    found = list(misfits(RESPONSES_SHAPE, content))
+    if not found and set(content) != set(terms.responses):
+        found = [f"found {', '.join(content)}, expected {', '.join(terms.responses)}"]
+    if found:
+        raise BundleError(*(f"{RESPONSES}: {fault}" for fault in found))
+    return {
+        name: {what: content[name][what] for what in ("mechanism", "text")}
+        for name in terms.responses
+    }
 
 
 def _named(names: Sequence[str], numbers: Sequence[float] | None) -> dict[str, float] | None:
