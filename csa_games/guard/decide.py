@@ -93,8 +93,9 @@ class Guard:
         there and of their size: what was damaged or changed after the export is served. The same
         `secret` draws the same responses in every process; without one, draws can be predicted, and
         every decision says so. `keys` is a folder of key files: with it, the bundle must be signed
-        by one of them, and its files are hashed even without `check`. Raises `BundleError` for a bundle that must not be served, `InputError`
-        where there is no folder, the secret is none, or no key there verifies.
+        by one of them, and its files are hashed even without `check`. Raises `BundleError` for a
+        bundle that must not be served, `InputError` where there is no folder, the secret is none,
+        or no key there verifies.
         """
         if secret is not None and not (isinstance(secret, bytes) and secret):
             raise InputError(f"the secret is {type(secret).__name__}, expected bytes, at least one")

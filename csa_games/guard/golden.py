@@ -54,7 +54,13 @@ def faults(guard: Guard, data: bytes) -> list[str]:
             found += [f"{GOLDEN}: line {number}: not a probe: {fault}" for fault in unlike]
             continue
         count += 1
-        decided = _probe(test, probe["history"], probe["conversation"])
+        try:
+            decided = _probe(test, probe["history"], probe["conversation"])
+        except Exception as error:  # rows of right hashes may still hold what is no number
+            found.append(
+                f"{GOLDEN}: line {number}: deciding raised {type(error).__name__}: {error}"
+            )
+            continue
         found += [
             f"{GOLDEN}: line {number}: {name}: the guard says {decided[name]!r}, "
             f"the probe expects {probe.get(name)!r}"
