@@ -325,7 +325,11 @@ def answered(folder):
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
     lambda part: (
         st.lists(part, max_size=3) | st.dictionaries(st.text(max_size=5), part, max_size=3)
     ),
@@ -388,13 +392,20 @@ COLUMNS = [
 ]
 
 
-@pytest.mark.parametrize("column", COLUMNS)
-@pytest.mark.parametrize("cell", CELLS)
+REQUIRED = ("probability_comply", "reach", "trust", "key")  # which SQLite keeps from being NULL
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        (column, cell)
+        for column in COLUMNS
+        for cell in CELLS
+        if cell != "NULL" or column not in REQUIRED
+    ],
+)
 def test_cells_of_another_kind_are_answered_in_words(files, tmp_path, column, cell):
-    try:
-        rows = sql(files, f"UPDATE assistant SET {column} = {cell} WHERE key = 'plain:flag'")[ROWS]
-    except Exception as error:
-        pytest.skip(f"SQLite does not take it: {error}")
+    rows = sql(files, f"UPDATE assistant SET {column} = {cell} WHERE key = 'plain:flag'")[ROWS]
     folder = write(tmp_path / "b", hostile(files, ROWS, rows))
     assert verify(folder).passed == (column == "loss" and cell == "NULL")  # as it was
     answered(folder)
