@@ -78,21 +78,27 @@ def _turn(terms: Terms, number: int, given: object) -> tuple[Turn, str]:
             "and response, or a tuple of them."
         )
     ask, signal, response = cells
-    if response is not None and not isinstance(response, str):
+    if isinstance(response, str):
+        response = str.__str__(response)  # of subclasses, such as enumerations, the text
+    if (
+        type(ask) is type(signal) is str
+        and ask in terms.asks
+        and signal in terms.signals
+        and (response is None or (type(response) is str and response in terms.responses))
+    ):
+        return Turn(ask, signal, response), ""
+    if response is not None and type(response) is not str:
         raise MalformedError(
             f"The response of turn {number} is of type {type(response).__name__}, expected text."
         )
-    faults = []
-    ask, fault = _read(terms, ASK, terms.asks, ask)
-    faults.append(fault and f"The ask of turn {number} {fault}.")
-    signal, fault = _read(terms, SIGNAL, terms.signals, signal)
-    faults.append(fault and f"The signal of turn {number} {fault}.")
+    ask, no_ask = _read(terms, ASK, terms.asks, ask)
+    signal, no_signal = _read(terms, SIGNAL, terms.signals, signal)
+    no_response = ""
     if response is not None and response not in terms.responses:
-        faults.append(f"The response of turn {number} {_none_of(response, terms.responses)}.")
-        response = UNKNOWN
-    elif response is not None:
-        response = _name(terms.responses, response)
-    return Turn(ask, signal, response), next(filter(None, faults), "")
+        response, no_response = UNKNOWN, _none_of(response, terms.responses)
+    found = ((ASK, no_ask), (SIGNAL, no_signal), ("response", no_response))
+    why = next((f"The {what} of turn {number} {fault}." for what, fault in found if fault), "")
+    return Turn(ask, signal, response), why
 
 
 def _read(terms: Terms, what: str, names: Sequence[str], given: object) -> tuple[str | None, str]:
@@ -100,7 +106,8 @@ def _read(terms: Terms, what: str, names: Sequence[str], given: object) -> tuple
     if given is None:
         return None, "is missing"
     if isinstance(given, str):
-        return (_name(names, given), "") if given in names else (None, _none_of(given, names))
+        text = str.__str__(given)
+        return (text, "") if text in names else (None, _none_of(text, names))
     if not isinstance(given, Mapping):
         return None, f"is of type {type(given).__name__}, expected a name"
     named = given.get("reader")
@@ -113,11 +120,6 @@ def _read(terms: Terms, what: str, names: Sequence[str], given: object) -> tuple
         )
     name, why = read(reader, given)
     return name, why and f"is missing, by the reader {reader.name}: {why}"
-
-
-def _name(names: Sequence[str], given: str) -> str:
-    """Return the scenario's own text for `given`, which may be a subclass, as in enumerations."""
-    return names[names.index(given)]
 
 
 def _none_of(name: str, names: Sequence[str]) -> str:
