@@ -1,7 +1,7 @@
-"""Measure guards in process: `python -m experiments.guard [--largest ROWS] [--out DIR]`.
+"""Measure guards in process: `python -m experiments.guard [--only BUNDLE ...] [--out DIR]`.
 
-Bundles go to a temporary folder and are deleted; what was found is `results.json`, with its
-provenance, `results.csv` and `report.md`. `--report` only writes the last two again.
+Bundles go to a temporary folder and are deleted; what was found is `results.json`, each bundle with
+its own provenance, `results.csv` and `report.md`. `--report` only writes the last two again.
 """
 
 import argparse
@@ -18,13 +18,17 @@ from time import perf_counter
 from typing import Any
 
 from csa_games.files import write_file
-from csa_games.guard.bundle import ROWS, SCENARIO, parse
+from csa_games.guard.bundle import MANIFEST, ROWS, parse
+from csa_games.guard.store import TRUST
 from csa_games.provenance import provenance
-from experiments.guard.bundles import NAME, STEPS, TURNS, Keys, made_up, solved
+from experiments.guard.bundles import made_up, made_up_keys, solved
 from experiments.guard.report import csv_text, markdown
 
 FOLDER = Path(__file__).parent / "results"
-MILLION, LARGEST = 10**6, 10**7
+SOLVED, MILLION, LARGEST = "solved", "million", "largest"
+BUNDLES = {SOLVED: None, MILLION: 10**6, LARGEST: 10**7}
+"""The number of rows of each bundle that is made up."""
+
 SEED = 6
 ASKED = 20_000  # keys that decisions are asked for
 RUNS = 5  # of what is timed call by call, each in a process of its own
@@ -34,98 +38,72 @@ LIMIT = 280  # seconds a process may take
 def main() -> None:
     """Measure, and write the results and the report."""
     parser = argparse.ArgumentParser(prog="python -m experiments.guard")
-    parser.add_argument("--largest", type=int, default=LARGEST, metavar="ROWS")
+    parser.add_argument("--only", nargs="+", choices=BUNDLES, default=list(BUNDLES))
     parser.add_argument("--out", type=Path, default=FOLDER, metavar="DIR")
     parser.add_argument("--report", action="store_true", help="measure nothing")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    if args.report:
-        results = json.loads((args.out / "results.json").read_text(encoding="utf-8"))
-    else:
+    path = args.out / "results.json"
+    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for name in () if args.report else args.only:
         with TemporaryDirectory() as folder:
-            results = measured(Path(folder), args.largest)
-        text = json.dumps(results, indent=1)
-        write_file(args.out / "results.json", text.encode() + b"\n")
+            results[name] = measured(name, Path(folder))
+        write_file(path, json.dumps(results, indent=1).encode() + b"\n")
     write_file(args.out / "results.csv", csv_text(results).encode())
     write_file(args.out / "report.md", markdown(results).encode())
 
 
-def measured(folder: Path, largest: int) -> dict[str, Any]:
-    """Return the results, JSON values, of bundles that are written into `folder`."""
-    results: dict[str, Any] = {
-        "command": " ".join(["python -m experiments.guard", *sys.argv[1:]]),
+def measured(name: str, folder: Path) -> dict[str, Any]:
+    """Return what is found of the bundle of this name, JSON values; it is written to `folder`."""
+    found: dict[str, Any] = {
         "provenance": provenance() | {"sqlite": sqlite3.sqlite_version},
-        "load_before": os.getloadavg(),
         "seed": SEED,
-        "solved": {"scenario": NAME, "turns": TURNS, "steps": STEPS},
-        "bundles": {},
+        "load_before": os.getloadavg()[0],
     }
     draw = random.Random(SEED)
-    start = perf_counter()
-    real = folder / "solved"
-    rows = solved(real)
-    _say(f"solved and exported in {perf_counter() - start:.0f} s")
-    results["bundles"]["solved"] = _bundle(real, rows, perf_counter() - start)
-    with closing(sqlite3.connect(real / ROWS)) as connection:
-        keys, reach = zip(
-            *connection.execute("SELECT key, reach FROM assistant WHERE key < '~'"), strict=True
-        )
-    asked = {
-        "uniform": _kept(folder / "uniform", draw.choices(keys, k=ASKED)),
-        "by reach": _kept(folder / "by reach", draw.choices(keys, reach, k=ASKED)),
-    }
-    results["bundles"]["solved"] |= _jobs(real, asked["uniform"]) | {
-        "deciding by reach": _runs("deciding", real, asked["by reach"])
-    }
-    for name, count in (("million", MILLION), ("largest", largest)):
-        place = folder / name
-        place.mkdir()
+    bundle, start, count = folder / name, perf_counter(), BUNDLES[name]
+    if count is None:
+        solved(bundle)
+        keys, reach = _states(bundle)
+        uniform = draw.choices(keys, k=ASKED)
+        by_reach = draw.choices(keys, reach, k=ASKED)
+        del keys, reach
+    else:
+        solved(folder / "like", turns=2)
         start = perf_counter()
-        made_up(place, real, count, SEED)
-        results["bundles"][name] = _bundle(place, count, perf_counter() - start)
-        _say(f"{count} rows written in {perf_counter() - start:.0f} s")
-        every = Keys(parse((place / SCENARIO).read_bytes()), count)
-        uniform = _kept(folder / "asked", [every[draw.randrange(count)] for _ in range(ASKED)])
-        results["bundles"][name] |= _jobs(place, uniform)
-        if name == "million":
-            results["bundles"][name]["dictionary"] = _job("dictionary", place, uniform)
-        (place / ROWS).unlink()
-    results["load_after"] = os.getloadavg()
-    return results
-
-
-def _jobs(bundle: Path, asked: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {kind: _job(kind, bundle, asked) for kind in ("opening", "memory")}
+        made_up(bundle, folder / "like", count, SEED)
+        every = made_up_keys(count)
+        uniform = [every[draw.randrange(count)] for _ in range(ASKED)]
+    found |= {"seconds": perf_counter() - start, "bytes": (bundle / ROWS).stat().st_size}
+    found["rows"] = sum(parse((bundle / MANIFEST).read_bytes())["rows"][kind] for kind in TRUST)
+    asked = folder / "asked"
+    asked.write_text("\n".join(uniform), encoding="utf-8")
+    found |= {kind: _job(kind, bundle, asked) for kind in ("opening", "memory")}
     for kind in ("deciding", "explaining", "keyed_read"):
-        found[kind] = _runs(kind, bundle, asked)
-    return found
+        found[kind] = [_job(kind, bundle, asked) for _ in range(RUNS)]
+    if name == MILLION:
+        found["dictionary"] = [_job("dictionary", bundle, asked)]
+    if name == SOLVED:
+        asked.write_text("\n".join(by_reach), encoding="utf-8")
+        found["deciding by reach"] = [_job("deciding", bundle, asked) for _ in range(RUNS)]
+    return found | {"load_after": os.getloadavg()[0]}
 
 
-def _runs(kind: str, bundle: Path, asked: Path) -> list[dict[str, Any]]:
-    return [_job(kind, bundle, asked) for _ in range(RUNS)]
+def _states(bundle: Path) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Return key and reach of every row that is of one state."""
+    query = "SELECT key, reach FROM assistant WHERE key < '~'"
+    with closing(sqlite3.connect(bundle / ROWS)) as connection:
+        keys, reach = zip(*connection.execute(query), strict=True)
+    return keys, reach
 
 
 def _job(kind: str, bundle: Path, asked: Path) -> dict[str, Any]:
     """Return what the job of this kind finds, in a process of its own."""
     command = [sys.executable, "-m", "experiments.guard.job", kind, str(bundle), str(asked)]
-    done = subprocess.run(command, check=True, capture_output=True, timeout=LIMIT)
-    _say(f"{bundle.name}: {kind}: {done.stdout.decode()}")
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=LIMIT)
+    print(f"{bundle.name}: {kind}: {done.stdout.decode()}", file=sys.stderr, flush=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
-
-
-def _bundle(folder: Path, rows: int, seconds: float) -> dict[str, Any]:
-    size = (folder / ROWS).stat().st_size
-    return {"rows": rows, "bytes": size, "made_seconds": seconds}
-
-
-def _kept(path: Path, keys: list[str]) -> Path:
-    path.write_text("\n".join(keys), encoding="utf-8")
-    return path
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

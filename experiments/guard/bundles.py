@@ -43,20 +43,19 @@ TURNS, STEPS = 4, 2  # few steps: how good the policy is does not matter here, h
 MADE_UP_TURNS = 5
 
 
-def solved(folder: Path) -> int:
-    """Write a bundle of `NAME`, of `TURNS` turns, into `folder`; return the number of its rows."""
-    game = factored_game(_scenario(TURNS))
-    table = tabulate(game, solvers.solve(game, "pcfr+", target=0.0, max_steps=STEPS))
-    table.save(folder)
-    return len(table.exact.keys) + len(table.coarse.keys)
+def solved(folder: Path, turns: int = TURNS) -> None:
+    """Write a bundle of `NAME`, of so many turns, to `folder`."""
+    game = factored_game(_scenario(turns))
+    tabulate(game, solvers.solve(game, "pcfr+", target=0.0, max_steps=STEPS)).save(folder)
 
 
 def made_up(folder: Path, like: Path, count: int, seed: int) -> None:
-    """Write a bundle of `count` rows of random numbers into `folder`, otherwise as the one `like`.
+    """Write a bundle of `count` rows of random numbers to `folder`, otherwise as the one `like`.
 
     The digest in its manifest is none, which a guard does not check and `verify` does.
     """
-    scenario = parse(canonical(_scenario(MADE_UP_TURNS).model_dump(mode="json", exclude_none=True)))
+    folder.mkdir()
+    scenario = _made_up_scenario()
     manifest = parse((like / MANIFEST).read_bytes()) | repeated(scenario)
     manifest["rows"] |= {"trusted": count, "coarse": 0, "user": 0, "digest": sha256(b"none")}
     terms = terms_of(manifest)
@@ -64,7 +63,7 @@ def made_up(folder: Path, like: Path, count: int, seed: int) -> None:
     responses = canonical(responses_of(scenario))
     rows = read(folder / ROWS)
     guard = Guard(terms, responses_from(responses, terms), Store(rows, terms), revision="")
-    keys = Keys(scenario, count)
+    keys = made_up_keys(count)
     probes = [list(map(_cells, turns_of(keys[k * (count // 100)]))) for k in range(100)]
     files: dict[str, Any] = {
         CARD: (like / CARD).read_bytes(),
@@ -76,6 +75,11 @@ def made_up(folder: Path, like: Path, count: int, seed: int) -> None:
     files[MANIFEST] = canonical(spelled(manifest) | {"files": listing(files)})
     for name in files.keys() - {ROWS}:
         (folder / name).write_bytes(files[name])
+
+
+def made_up_keys(count: int) -> "Keys":
+    """Return the keys of the bundle that `made_up` writes."""
+    return Keys(_made_up_scenario(), count)
 
 
 class Keys:
@@ -112,6 +116,12 @@ def _rows(scenario: dict[str, Any], count: int, seed: int) -> Iterator[tuple[Any
     keys = Keys(scenario, count)
     for n in range(count):
         yield keys[n], *pool[n % len(pool)]
+
+
+def _made_up_scenario() -> dict[str, Any]:
+    scenario = _scenario(MADE_UP_TURNS).model_dump(mode="json", exclude_none=True)
+    content: dict[str, Any] = parse(canonical(scenario))
+    return content
 
 
 def _scenario(turns: int) -> Scenario:

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
+from experiments.guard.bundles import MADE_UP_TURNS, NAME, STEPS, TURNS
+
 TITLES = {
     "solved": "solved and exported",
     "million": "made up, 10^6 rows",
-    "largest": "made up, the largest",
+    "largest": "made up, 10^7 rows",
 }
 TIMED = {
     "deciding": "decide, keys uniformly at random",
@@ -37,25 +39,23 @@ class Bar(NamedTuple):
 
 def bars(results: Mapping[str, Any]) -> list[Bar]:
     """Return the bar: of repeated runs the median counts, as the clock on the wall goes."""
-    million, largest = results["bundles"]["million"], results["bundles"]["largest"]
+    million, largest = results["million"], results["largest"]
     opened = {name: median(seconds) for name, seconds in million["opening"].items()}
-    rows = f"{largest['rows']:,} rows"
     return [
         Bar("decide, 10^6 rows, p50", "us", 15, _typical(million["deciding"], "p50")),
         Bar("decide, 10^6 rows, p99", "us", 50, _typical(million["deciding"], "p99")),
         Bar("open 10^6 rows, verification off", "ms", 20, 1e3 * opened["unchecked"]),
         Bar("open 10^6 rows, verification on", "ms", 2000, 1e3 * opened["checked"]),
-        Bar(f"resident memory, {rows}", "MB", 80, largest["memory"]["decided"] / 1e6),
+        Bar("resident memory, 10^7 rows", "MB", 80, largest["memory"]["decided"] / 1e6),
     ]
 
 
 def timings(results: Mapping[str, Any]) -> list[Sequence[Any]]:
     """Return a row of `HEADINGS` for whatever was timed call by call, in microseconds."""
     table: list[Sequence[Any]] = []
-    for bundle, found in results["bundles"].items():
+    for bundle, found in results.items():
         for kind in TIMED:
             runs = found.get(kind, [])
-            runs = runs if isinstance(runs, list) else [runs]
             for clock in ("wall_us", "cpu_us") if runs else ():
                 typical = [_typical(runs, share, clock) for share in ("p50", "p90", "p99")]
                 least = [min(run[clock][share] for run in runs) for share in ("p50", "p99")]
@@ -73,41 +73,41 @@ def csv_text(results: Mapping[str, Any]) -> str:
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """Return the page."""
-    made, bundles = results["provenance"], results["bundles"]
-    commit = made["git"]["commit"][:12] + (" and changes" if made["git"]["dirty"] else "")
-    solved, dictionary = results["solved"], bundles["million"]["dictionary"]
+    """Return the page, of results of every bundle."""
+    dictionary = results["million"]["dictionary"][0]
     return "\n".join(
         [
             "# A guard in process",
-            "",
-            f"`{results['command']}` at {commit}, {made['time']}, seed {results['seed']}: Python "
-            f"{made['python']}, SQLite {made['sqlite']}, {made['platform']}, {made['cpu']}, "
-            f"{made['cores']} cores, shared with others: load average "
-            f"{results['load_before'][0]:.1f} before, {results['load_after'][0]:.1f} after. "
-            "Files are in the page cache of the system.",
             "",
             *_lines(
                 ("the bar", "at most", "found", "met"),
                 [(b.what, f"{b.asked:g} {b.unit}", f"{b.found:.3g}", b.met) for b in bars(results)],
             ),
             "",
-            f"Bundles: {solved['scenario']} of {solved['turns']} turns after {solved['steps']} "
-            "steps of pcfr+, exported as any run is; and two of made-up numbers, for keys of its "
-            "five turns, by the same writer (`experiments/guard/bundles.py`).",
+            "Keys are drawn uniformly, which is the worst case: play leads to few states often. "
+            "Of repeated runs, each a process of its own, the median counts, by the clock on the "
+            "wall.",
+            "",
+            "## Bundles",
+            "",
+            f"*{TITLES['solved']}*: {NAME} of {TURNS} turns after {STEPS} steps of pcfr+, exported "
+            f"as any run is. *made up*: random numbers for keys of {MADE_UP_TURNS} turns of it, by "
+            "the same writer of rows (`experiments/guard/bundles.py`).",
             "",
             *_lines(
                 (
                     *("bundle", "rows", "MB", "made in s", "open, ms", "checked, ms"),
                     *("opened, MB", "after deciding, MB", "peak, MB", "Python and modules, MB"),
                 ),
-                [_described(name, found) for name, found in bundles.items()],
+                [_described(name, found) for name, found in results.items()],
             ),
             "",
+            "## Calls",
+            "",
             "Each decision is of another conversation, and its action, mechanism and text are "
-            "read. In microseconds, medians of the runs, each a process of its own, and the least. "
-            "*wall* is what a caller waits, with whatever others did on the cores meanwhile; *cpu* "
-            "is the time of the thread alone, with some 0.5 us for reading that clock.",
+            "read. In microseconds. *wall* is what a caller waits, whatever others do on the cores "
+            "meanwhile; *cpu* is the time of the thread alone, with 0.5 us or so for reading that "
+            "clock. Beside the medians of the runs, the least of them.",
             "",
             *_lines(
                 HEADINGS,
@@ -120,7 +120,30 @@ def markdown(results: Mapping[str, Any]) -> str:
             f"The dict of all rows took {dictionary['seconds']:.1f} s to fill and "
             f"{dictionary['held'] / 1e6:.0f} MB to hold.",
             "",
+            "## Where",
+            "",
+            *_lines(
+                ("bundle", "when", "commit", "Python", "SQLite", "processor", "load average"),
+                [_made(name, found) for name, found in results.items()],
+            ),
+            "",
+            "`python -m experiments.guard`. The load average counts what else ran on the same "
+            "cores; files are in the page cache of the system.",
+            "",
         ]
+    )
+
+
+def _made(name: str, found: Mapping[str, Any]) -> Sequence[str]:
+    made = found["provenance"]
+    return (
+        TITLES[name],
+        made["time"],
+        made["git"]["commit"][:12] + (" and changes" if made["git"]["dirty"] else ""),
+        made["python"],
+        made["sqlite"],
+        f"{made['cpu']}, {made['cores']} cores, {made['platform']}",
+        f"{found['load_before']:.1f} to {found['load_after']:.1f}",
     )
 
 
@@ -130,7 +153,7 @@ def _described(name: str, found: Mapping[str, Any]) -> Sequence[str]:
         TITLES[name],
         f"{found['rows']:,}",
         f"{found['bytes'] / 1e6:.0f}",
-        f"{found['made_seconds']:.0f}",
+        f"{found['seconds']:.0f}",
         f"{1e3 * median(opened['unchecked']):.2g}",
         f"{1e3 * median(opened['checked']):.0f}",
         *(f"{memory[when] / 1e6:.0f}" for when in ("opened", "decided", "peak", "imported")),
