@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from csa_games.cli.command import DONE, FAILED_INPUT, Command, Group, Outcome, UnverifiedError
+from csa_games.cli.guard_check import CHECK
 from csa_games.cli.keys import add_keys
 from csa_games.cli.output import clean, facts, grid, number
 from csa_games.errors import InputError
@@ -110,6 +111,7 @@ GUARD = Group(
             ),
             _arguments,
             decide,
-        )
+        ),
+        "check": CHECK,
     },
 )

@@ -198,15 +198,18 @@ class Guard:
         """Yield the turns so far, the same growing list each time, and what the last draws."""
         told = observations_from(self.terms, observations)
         turns: list[Turn] = []
+        answered: str | None = None
         for k, turn in enumerate(told.turns):
             if turn.response is not None:
                 raise MalformedError(
                     f"Turn {k + 1} has a response, expected none: the guard fills in its own."
                 )
+            if k > 0:
+                turns[-1] = turns[-1]._replace(response=answered)
             turns.append(turn)
             chosen = self._choose(turns, told.why if k >= told.since else "", scope)
             yield turns, chosen
-            turns[k] = turn._replace(response=self.terms.responses[chosen.k])
+            answered = self.terms.responses[chosen.k]
 
     def _choose(self, turns: Sequence[Turn], why: str, scope: str) -> Chosen:
         found = find(self.terms, self.store, turns, why)
