@@ -420,6 +420,17 @@ def test_a_watch_survives_a_folder_that_is_away(bundles, tmp_path):
     watch.stop()  # again does nothing
 
 
+def test_a_watch_does_not_wait_for_a_canary_that_is_away(bundles, current, tmp_path):
+    deployment = Deployment(current, secret=SECRET, canary=(tmp_path / "none", 0.5))
+    with (
+        deployment.watch(0.01),
+        patiently(lambda: deployment.guard.terms.sequence == 2),
+    ):
+        switch(current, bundles / "b2")
+    with deployment.watch(0.01), patiently(lambda: deployment.canary is not None):
+        shutil.copytree(bundles / "b2", tmp_path / "none")
+
+
 def test_a_watch_reads_nothing_while_nothing_changes(bundles, current, monkeypatch):
     deployment = Deployment(current, secret=SECRET)
     reloads = []
