@@ -243,7 +243,7 @@ def _attainable(scenario: Scenario, keys: tuple[str, ...]) -> Float[np.ndarray, 
     for n, key in enumerate(keys):
         weight, likely = table.prior, first
         for t, turn in enumerate(turns_of(key)):
-            weight = weight * likely[:, ask[turn.ask], signal[turn.signal]]
+            weight = weight * likely[:, ask[turn.ask or ""], signal[turn.signal or ""]]
             if turn.response is not None:
                 likely = later[t, response[turn.response]]
         reached[n] = weight.sum()
