@@ -6,7 +6,7 @@ import shutil
 import tracemalloc
 
 import pytest
-from bundles import files_of, sealed, sql, table, write
+from bundles import files_of, sealed, sql, unsolved, write
 
 from csa_games.guard import BundleError, Guard, content, verify
 from csa_games.guard.bundle import GOLDEN, ROWS, read_files
@@ -20,7 +20,7 @@ SECRET = b"a secret of the tests"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("bundles") / "crisis"
-    table("crisis_guidance").save(place)
+    unsolved().save(place)
     return place
 
 
@@ -40,23 +40,23 @@ def test_rows_on_disk_decide_as_those_in_memory_do(folder, monkeypatch):
     monkeypatch.setattr(content, "MOST_COPIED", 0)
     assert isinstance(read_files(folder)[ROWS], OnDisk)
     served = Guard.load(folder, SECRET)
-    for key in table("crisis_guidance").exact.keys:
+    for key in unsolved().exact.keys:
         first, second = (guard.decide(turns_of(key), "c1").as_dict() for guard in (copied, served))
         assert first == second
     assert verify(folder).passed
 
 
 def test_an_export_of_many_rows_has_the_same_bytes(folder, tmp_path, on_disk):
-    table("crisis_guidance").save(tmp_path / "b")
+    unsolved().save(tmp_path / "b")
     assert files_of(tmp_path / "b") == files_of(folder)
 
 
 @pytest.mark.usefixtures("on_disk")
 def test_a_bundle_that_is_replaced_is_served_to_the_end(place, tmp_path):
     guard = Guard.load(place, SECRET)
-    keys = table("crisis_guidance").exact.keys
+    keys = unsolved().exact.keys
     before = [guard.decide(turns_of(key), "c1").as_dict() for key in keys]
-    table("crisis_guidance").save(place, sequence=2)
+    unsolved().save(place, sequence=2)
     assert Guard.load(place).revision != guard.revision
     assert [guard.decide(turns_of(key), "c1").as_dict() for key in keys] == before
     shutil.rmtree(place)

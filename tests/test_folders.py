@@ -50,7 +50,8 @@ def test_a_block_that_raises_changes_nothing(place):
             assert files_of(place) == OLD
             raise KeyError
 
-    pytest.raises(KeyError, half)
+    with pytest.raises(KeyError):
+        half()
     assert files_of(place) == OLD
     assert list(place.parent.iterdir()) == [place]
 

@@ -4,7 +4,7 @@ import dataclasses
 from enum import Enum
 
 import pytest
-from bundles import table
+from bundles import unsolved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ ENDS = {"leave", "migrate", "refer"}  # of crisis_guidance, asks and a response
 @pytest.fixture(scope="module")
 def guard(tmp_path_factory):
     place = tmp_path_factory.mktemp("bundles") / "crisis"
-    table("crisis_guidance").save(place)
+    unsolved().save(place)
     return Guard.load(place, b"a secret of the tests")
 
 
@@ -71,7 +71,7 @@ def test_a_key_is_spelled_for_histories_in_order_and_no_others(guard, history):
 
 
 def test_every_state_is_spelled(guard):
-    for key in table("crisis_guidance").exact.keys:
+    for key in unsolved().exact.keys:
         history = [turn if turn.response else turn[:2] for turn in turns_of(key)]
         assert guard._speller.key(history) == key
 
