@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from csa_games.guard.bundle import Terms
 from csa_games.guard.keys import Turn, coarse_key, state_key
 from csa_games.guard.signals import ASK, SIGNAL, read, shown
 from csa_games.guard.store import COARSE, NOISE, Play, Store
+
+if TYPE_CHECKING:
+    from typing import TypeGuard  # Python 3.10
 
 
 class MalformedError(ValueError):
@@ -51,7 +54,7 @@ def turns_from(terms: Terms, history: object) -> Told:
 
 def observations_from(terms: Terms, history: object) -> Told:
     """Return what `turns_from` does, whichever turns have a response."""
-    if isinstance(history, (str, bytes)) or not isinstance(history, Sequence):
+    if not _is_sequence(history):
         raise MalformedError(
             f"The history is of type {type(history).__name__}, expected a list of turns."
         )
@@ -66,9 +69,16 @@ def observations_from(terms: Terms, history: object) -> Told:
     return Told(tuple(turns), why, since)
 
 
+def _is_sequence(history: object) -> TypeGuard[Sequence[object]]:
+    # The plain types first: asking whether anything else is a sequence takes longer than the rest.
+    return type(history) in (list, tuple) or (
+        isinstance(history, Sequence) and not isinstance(history, (str, bytes))
+    )
+
+
 def _turn(terms: Terms, number: int, given: object) -> tuple[Turn, str]:
     """Return a turn in names, and a sentence about the first cell without one, or nothing."""
-    if isinstance(given, Mapping):
+    if type(given) is dict or isinstance(given, Mapping):
         cells: tuple[Any, ...] = (given.get("ask"), given.get("signal"), given.get("response"))
     elif isinstance(given, (tuple, list)) and len(given) in (2, 3):
         cells = (*given, None)[:3]
