@@ -1,8 +1,8 @@
 """Measure guards in process: `python -m experiments.guard [--only BUNDLE ...] [--out DIR]`.
 
 Bundles go to a temporary folder and are deleted; what was found is `results.json`, each bundle with
-its own provenance, `results.csv` and, of all bundles together, `report.md`. `--report` only writes the
-last two again.
+its own provenance, and `results.csv`; once there are results of every bundle, `report.md` too.
+`--report` measures nothing and writes the last two again.
 """
 
 import argparse
