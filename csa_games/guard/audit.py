@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 
 from csa_games.errors import InputError
 from csa_games.guard.bundle import canonical, parse, sha256
-from csa_games.guard.keys import Turn, turns_of
+from csa_games.guard.keys import Turn
 
 try:
     import fcntl
@@ -312,18 +312,13 @@ def entry_of(ruling: Any, turns: Sequence[Turn]) -> dict[str, Any]:
 
 
 def _history(key: str | None, turns: Sequence[Turn]) -> list[list[str | None]] | None:
-    """Return the turns as lists, None where there are none.
-
-    Those of a state with a key are what the key spells.
-    """
-    if key is not None:
-        turns = turns_of(key)
-    elif not turns:
+    """Return the turns as lists, None where there are none."""
+    if not turns:
         return None
-    elif not all(type(turn) is Turn for turn in turns):
-        raise TypeError("found turns of other types, expected those of Guard.observed")
-    else:
+    if key is None:
         turns = turns[-MOST_TURNS:]
+    if not all(type(turn) is Turn for turn in turns):
+        raise TypeError("found turns of other types, expected those of Guard.observed")
     return [list(turn if turn.response is not None else turn[:2]) for turn in turns]
 
 

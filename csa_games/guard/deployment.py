@@ -25,6 +25,7 @@ from csa_games.errors import InputError
 from csa_games.guard.bundle import MANIFEST, BundleError, expiry, sha256
 from csa_games.guard.counters import Counters, Tally
 from csa_games.guard.decide import DEFAULT, DISABLED, ERROR, STALE, Decision, Guard
+from csa_games.guard.keys import Turn
 from csa_games.guard.sampling import TEST_KEY, scope_of
 from csa_games.guard.store import COARSE
 
@@ -95,8 +96,11 @@ class Activation(NamedTuple):
 class Log(Protocol):
     """Where rulings are recorded."""
 
-    def record(self, ruling: Ruling, history: object) -> object:
-        """Record `ruling`, made for `history`."""
+    def record(self, ruling: Ruling, turns: Sequence[Turn]) -> bool:
+        """Record `ruling`, made for `turns`, and return whether that could be done.
+
+        The turns hold names only, and are none where there was no history.
+        """
 
 
 class _Arm(NamedTuple):
@@ -271,9 +275,12 @@ class Deployment:
             carried = (decision.action, decision.mechanism, decision.text)
         ruling = self._ruling(decision, carried, arm, _length(history), began)
         if self._audit is not None:
+            turns = () if arm is None else arm.guard.observed(history)
             try:
-                self._audit.record(ruling, history)
+                recorded = self._audit.record(ruling, turns)
             except Exception:  # a full disk must not silence the guard, but it is told
+                recorded = False
+            if not recorded:
                 with self._lock:
                     self._lost += 1
         return ruling

@@ -10,6 +10,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -22,11 +23,14 @@ from csa_games.guard.audit import (
     mac_key,
     opened,
 )
-from csa_games.guard.bundle import pairs, sha256
-from csa_games.guard.decide import ERROR, Guard
+from csa_games.guard.bundle import expiry, pairs, sha256
+from csa_games.guard.decide import ERROR, STALE, Guard
+from csa_games.guard.deployment import PASS, SHADOW
 from csa_games.guard.ladder import UNKNOWN
+from csa_games.guard.sampling import pick
 
 TOLD = 20  # faults told in full; further ones are counted
+SLACK = 60.0  # seconds around the end of a bundle's time in which either reason is right
 OFTEN = 500  # lines between two reports of progress
 
 
@@ -239,6 +243,12 @@ class _Replay:
 
     def _gaps(self) -> Iterator[str]:
         for revision, count in sorted(self.unknown.items()):
+            if not revision:
+                yield (
+                    f"{count} decisions were made without a bundle: they are the host's own "
+                    "constant response, which only its configuration can confirm"
+                )
+                continue
             yield (
                 f"{count} decisions were made under the revision {revision}, whose bundle is not "
                 "at hand; they were not computed again"
@@ -364,28 +374,62 @@ class _Replay:
         if guard is None:
             self.unknown[str(revision)] += 1
             return
-        faults = list(self._differences(guard, entry))
-        for says in faults:
+        undrawn = entry.get("keyed") is True and self.secret is None
+        self.undrawn += undrawn
+        for says in _differences(guard, entry, undrawn):
             self._wrong(file.path, number, says)
         self.recomputed += 1
 
-    def _differences(self, guard: Guard, entry: dict[str, Any]) -> Iterator[str]:
-        """Yield where `entry` is not what the guard decides."""
-        history = None if entry.get("reason") == ERROR else _history(entry, guard.terms.turns)
-        decision = guard.decide_in(history, entry.get("scope"))
-        expected = {
-            "key": decision.key,
-            "key_used": decision.key_used,
-            "rung": decision.rung,
-            "probabilities": decision.probabilities,
-            "u": decision.u,
-            "verdict": decision.action,
-            "reason": decision.reason,
-        }
-        for what, right in expected.items():
-            found = entry.get(what, "nothing")
-            if found != right or type(found) is not type(right):
-                yield f"{what}: found {found!r}, computed again it is {right!r}"
+
+def _differences(guard: Guard, entry: Mapping[str, Any], undrawn: bool) -> Iterator[str]:
+    """Yield where `entry` is not what the guard decides; `undrawn` is one whose draw is believed."""
+    reason, u = entry.get("reason"), entry.get("u")
+    if u == 0.0 and reason != ERROR:  # no draw in 10^19 is 0
+        guard = replace(guard, argmax=True)
+    # Whatever an error was, its answer is that to no history.
+    history = None if reason == ERROR else _history(entry, guard.terms.turns)
+    decision = guard.decide_in(history, entry.get("scope"))
+    verdict = decision.action
+    drawn = decision.u
+    if undrawn and isinstance(u, float) and 0 <= u < 1:
+        names = list(decision.probabilities)
+        drawn, verdict = u, names[pick(list(decision.probabilities.values()), u)]
+    expected: dict[str, Any] = {
+        "key": decision.key,
+        "key_used": decision.key_used,
+        "rung": decision.rung,
+        "probabilities": decision.probabilities,
+        "u": drawn,
+        "verdict": verdict,
+        "reason": _reason(guard, entry, decision.reason),
+        "keyed": undrawn or decision.keyed,
+        "sequence": guard.terms.sequence,
+    }
+    if entry.get("mode") == SHADOW:
+        expected |= {"enforced": PASS, "mechanism": PASS}
+    elif reason != ERROR:  # then the host's own rule may hold
+        expected |= {"enforced": verdict, "mechanism": guard.responses[verdict]["mechanism"]}
+    for what, right in expected.items():
+        found = entry.get(what, "nothing")
+        if found != right or type(found) is not type(right):
+            yield f"{what}: found {found!r}, computed again it is {right!r}"
+
+
+def _reason(guard: Guard, entry: Mapping[str, Any], reason: str) -> str:
+    """Return the reason that a deployment gave: the row's own, or that the bundle is past its time.
+
+    The line is a little later than the decision, whose clock it has not seen.
+    """
+    not_after, found = guard.terms.not_after, entry.get("reason")
+    if not_after is None or reason == ERROR:
+        return reason
+    try:
+        time = datetime.strptime(str(entry.get("time")), "%Y-%m-%dT%H:%M:%S.%fZ")
+    except ValueError:
+        return reason
+    past = (time.replace(tzinfo=timezone.utc) - expiry(not_after)).total_seconds()  # noqa: UP017
+    near = -SLACK <= past <= SLACK
+    return STALE if past >= 0 and not near or near and found == STALE else reason
 
 
 def _history(entry: Mapping[str, Any], turns: int) -> Any:
