@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from csa_games.cli.command import DONE, FAILED_INPUT, Command, Group, Outcome, UnverifiedError
+from csa_games.cli.guard_audit import REPLAY
 from csa_games.cli.output import clean, facts, grid, number
 from csa_games.errors import InputError
 
@@ -97,7 +98,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 GUARD = Group(
-    "ask a bundle for decisions",
+    "ask a bundle for decisions, and check those it has made",
     {
         "decide": Command(
             "say what the guard decides in a conversation, and why",
@@ -108,6 +109,7 @@ GUARD = Group(
             ),
             _arguments,
             decide,
-        )
+        ),
+        "replay": REPLAY,
     },
 )

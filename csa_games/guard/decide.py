@@ -232,10 +232,12 @@ class Guard:
                 raise MalformedError(
                     f"Turn {k + 1} has a response, expected none: the guard fills in its own."
                 )
+            if k > 0:  # not sooner: the last turn is still to be answered
+                answer = self.terms.responses[chosen.k]
+                turns[-1] = turns[-1]._replace(response=answer)
             turns.append(turn)
             chosen = self._choose(turns, told.why if k >= told.since else "", scope)
             yield turns, chosen
-            turns[k] = turn._replace(response=self.terms.responses[chosen.k])
 
     def _choose(self, turns: Sequence[Turn], why: str, scope: str) -> Chosen:
         found = find(self.terms, self.store, turns, why)

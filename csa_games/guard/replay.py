@@ -104,7 +104,7 @@ def replay(
     Every line is checked to be one that the log wrote, at its place in the chain, and every
     decision is computed again with that of the `guards` whose revision it names: state, row, rung,
     probabilities, draw, verdict, reason and, by the mode, what was enforced. `secret` is that of the
-    log and of the draws. Each of `anchors`, kept from earlier, must be the hash of a line. `seen` is
+    log, and of the draws of guards without one: with it, every line must have its code. Each of `anchors`, kept from earlier, must be the hash of a line. `seen` is
     told how many bytes have been read, and of how many. Raises `InputError` for a file that cannot
     be read.
     """
@@ -181,7 +181,7 @@ class _Replay:
     ) -> Replayed:
         if self.secret is not None:
             self.guards = {
-                revision: replace(guard, secret=self.secret)
+                revision: replace(guard, secret=guard.secret or self.secret)
                 for revision, guard in self.guards.items()
             }
         key = mac_key(self.secret)
@@ -374,7 +374,7 @@ class _Replay:
         if guard is None:
             self.unknown[str(revision)] += 1
             return
-        undrawn = entry.get("keyed") is True and self.secret is None
+        undrawn = entry.get("keyed") is True and guard.secret is None
         self.undrawn += undrawn
         for says in _differences(guard, entry, undrawn):
             self._wrong(file.path, number, says)
