@@ -15,6 +15,7 @@ from csa_games.cli.command import (
     Outcome,
     UnverifiedError,
 )
+from csa_games.cli.keys import add_keys
 from csa_games.cli.output import clean, facts, grid, whole
 from csa_games.cli.progress import counting
 
@@ -31,7 +32,7 @@ def replay(args: argparse.Namespace) -> Outcome:
     from csa_games.guard.replay import replay
 
     secret = _secret(args.secret_file)
-    guards = [_loaded(folder, secret) for folder in args.policy]
+    guards = [_loaded(folder, secret, args.keys) for folder in args.policy]
     with _megabytes("MB replayed") as seen:
         found = replay(args.log, guards, secret, anchors=args.anchor, seen=seen)
 
@@ -82,11 +83,11 @@ def _secret(path: str | None) -> bytes | None:
     return None if path is None else Path(path).read_bytes().rstrip(b"\r\n")
 
 
-def _loaded(folder: str, secret: bytes | None) -> "Guard":
+def _loaded(folder: str, secret: bytes | None, keys: str | None) -> "Guard":
     from csa_games.guard import BundleError, Guard
 
     try:
-        return Guard.load(folder, secret)
+        return Guard.load(folder, secret, keys)
     except BundleError as error:
         raise UnverifiedError(*(f"{folder}: {fault}" for fault in error.faults)) from None
 
@@ -129,6 +130,7 @@ def _replay_arguments(parser: argparse.ArgumentParser) -> None:
         help="an anchor kept from earlier, which must still be in the log; may be given several "
         "times",
     )
+    add_keys(parser)
 
 
 REPLAY = Command(

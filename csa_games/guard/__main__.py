@@ -24,8 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("verify", help="recompute everything that a bundle says")
     ask = commands.add_parser("decide", help="decide the last turn of a history, as JSON")
+    again = commands.add_parser("replay", help="check an audit log, make its decisions again")
     for command in (check, ask):
         command.add_argument("folder", type=Path, help="the bundle")
+    for command in (check, ask, again):
+        command.add_argument(
+            "--keys", type=Path, help="a folder of key files: one of them must have signed it"
+        )
     ask.add_argument(
         "--history",
         required=True,
@@ -36,7 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ask.add_argument(
         "--secret-file", type=Path, help="a file with the key of the draws, its line end left out"
     )
-    again = commands.add_parser("replay", help="check an audit log, make its decisions again")
     again.add_argument("log", nargs="+", type=Path, help="every file of the log")
     again.add_argument("--policy", nargs="+", required=True, type=Path, help="the bundles")
     again.add_argument(
@@ -53,10 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    report = verify(given.folder)
+    report = verify(given.folder, given.keys)
     if report.faults:
         return _fail(NOT_VERIFIED, "\n".join(report.faults))
     sys.stdout.write(f"{given.folder}: verified, revision {report.revision}\n")
+    by = f", by {', '.join(report.signed_by)}" if report.signed_by else ""
+    sys.stdout.write(f"signature: {report.signature}{by}\n")
     return DONE
 
 
@@ -65,14 +71,16 @@ def _decide(given: argparse.Namespace) -> int:
         history = json.loads(given.history)
     except (ValueError, RecursionError) as error:
         return _fail(WRONG_INPUT, f"--history: not JSON: {error}")
-    decision = Guard.load(given.folder, _secret(given)).decide(history, given.conversation)
+    decision = Guard.load(given.folder, _secret(given), given.keys).decide(
+        history, given.conversation
+    )
     sys.stdout.write(json.dumps(decision.as_dict(), indent=2) + "\n")
     return WRONG_INPUT if decision.reason == "ERROR" else DONE
 
 
 def _replay(given: argparse.Namespace) -> int:
     secret = _secret(given)
-    guards = [Guard.load(folder, secret) for folder in given.policy]
+    guards = [Guard.load(folder, secret, given.keys) for folder in given.policy]
     found = replay(given.log, guards, secret, anchors=given.anchor)
     if not found.passed:
         more = found.wrong - len(found.faults)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 
 from csa_games.errors import InputError
 from csa_games.guard.keys import FEATURES, KEY_VERSION
+from csa_games.guard.shapes import HASH, MOMENT, REAL, Maybe, Whole, misfits, short
 from csa_games.guard.signals import Reader, reader_faults, reader_from
 
 First = TypeVar("First")
@@ -28,7 +28,10 @@ READER = 1  # the highest `compat.min_reader` that this code understands
 MANIFEST, ROWS, SCENARIO = "manifest.json", "policy.sqlite", "scenario.json"
 RESPONSES, GOLDEN, CARD = "responses.json", "golden.jsonl", "CARD.md"
 FILES = (CARD, GOLDEN, ROWS, RESPONSES, SCENARIO)
-"""Every file of a bundle but the manifest, sorted by name."""
+"""Every file that the manifest lists, sorted by name."""
+
+SIGNATURE = "signature.dsse.json"
+"""A file that a bundle may have beside: it signs all others, so that no other can list it."""
 
 DRAW, SCOPE = "hmac-sha256", "hmac-sha256 of conversation"
 """How bundles draw, and by what: `csa_games.guard.sampling`."""
@@ -67,6 +70,14 @@ def canonical(value: Any) -> bytes:
     return text.encode()
 
 
+def is_canonical(value: Any, data: bytes) -> bool:
+    """Return whether `data` is how `canonical` writes `value`, which was read from it."""
+    try:
+        return canonical(value) == data
+    except (ValueError, RecursionError):  # half a surrogate pair, or nested too deeply to write
+        return False
+
+
 def spelled(value: Any) -> Any:
     """Return the JSON value with every real number as a string, as manifests have them."""
     if isinstance(value, float):
@@ -79,13 +90,21 @@ def spelled(value: Any) -> Any:
 
 
 def parse(data: bytes) -> Any:
-    """Return the JSON value in `data`; ValueError also for NaN, infinities and deep nesting."""
+    """Return the JSON value in `data`; ValueError also for NaN, a name twice, and deep nesting."""
 
     def refuse(number: str) -> Any:
         raise ValueError(f"{number} is no number")
 
+    def once(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(fields)
+        if len(found) < len(fields):
+            names = [name for name, _ in fields]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"it has the name {twice[:40]!r} twice")
+        return found
+
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=refuse)
+        return json.loads(data.decode("utf-8"), parse_constant=refuse, object_pairs_hook=once)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -122,7 +141,7 @@ def read_files(folder: Path | str) -> dict[str, bytes]:
             raise BundleError(f"{path}: found something that is no file, expected only files")
         try:
             # What does not belong there is named, not read.
-            known = path.name in (MANIFEST, *FILES)
+            known = path.name in (MANIFEST, SIGNATURE, *FILES)
             files[path.name] = path.read_bytes() if known else b""
         except OSError as error:
             raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from None
@@ -139,12 +158,12 @@ def integrity(files: Mapping[str, bytes]) -> list[str]:
         return [f"{MANIFEST}: not a JSON file: {error}"]
     found = (
         list(_unreadable(manifest))
-        or list(_misfits(SHAPE, manifest, ""))
+        or list(misfits(SHAPE, manifest))
         or list(_contradictions(manifest))
     )
     if found:
         return [f"{MANIFEST}: {fault}" for fault in found]
-    if canonical(manifest) != files[MANIFEST]:
+    if not is_canonical(manifest, files[MANIFEST]):
         found.append(
             f"{MANIFEST}: the file is not canonical JSON, so its hash is not the revision of what "
             "it says; expected sorted keys, no blanks, each key once"
@@ -152,7 +171,7 @@ def integrity(files: Mapping[str, bytes]) -> list[str]:
     listed = {entry["name"]: entry for entry in manifest["files"]}
     if [entry["name"] for entry in manifest["files"]] != list(FILES):
         found.append(f"{MANIFEST}: files: found {list(listed)}, expected {list(FILES)}")
-    for name in sorted(set(files) - set(listed) - {MANIFEST}):
+    for name in sorted(set(files) - set(listed) - {MANIFEST, SIGNATURE}):
         found.append(f"{name}: is in the folder, but not in the manifest")
     for name, entry in listed.items():
         if name not in files:
@@ -228,33 +247,33 @@ def expiry(not_after: str) -> datetime:
         moment = datetime.strptime(not_after, "%Y-%m-%dT%H:%M:%SZ")
     else:
         moment = datetime.strptime(not_after, "%Y-%m-%d") + timedelta(days=1)
-    return moment.replace(tzinfo=timezone.utc)  # noqa: UP017 - Python 3.9
+    return moment.replace(tzinfo=timezone.utc)  # noqa: UP017 - its alias needs Python 3.11
 
 
 def _unreadable(manifest: Any) -> Iterator[str]:
     """Yield why this code cannot read such a manifest at all."""
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA:
-        yield f"schema: found {_short(schema)}, expected {SCHEMA!r}"
+        yield f"schema: found {short(schema)}, expected {SCHEMA!r}"
         return
     compat = manifest.get("compat")
     least = compat.get("min_reader") if isinstance(compat, dict) else None
     if type(least) is not int or not 1 <= least <= READER:
-        yield f"compat.min_reader: found {_short(least)}, expected at most {READER}"
+        yield f"compat.min_reader: found {short(least)}, expected at most {READER}"
     if manifest.get("key_version") != KEY_VERSION:
-        found = _short(manifest.get("key_version"))
+        found = short(manifest.get("key_version"))
         yield f"key_version: found {found}, expected {KEY_VERSION}; its keys are built differently"
 
 
-class _Real:
-    """Stands in a shape for a real number, which a manifest spells as a string."""
-
-
 SHAPE: dict[str, Any] = {
-    "schema": str,
+    "schema": SCHEMA,
+    "compat": {"min_reader": Whole(1, READER)},
+    "key_version": KEY_VERSION,
     "name": str,
-    "sequence": int,
-    "turns": int,
+    "sequence": Whole(1),
+    "created": Maybe(str),
+    "not_after": Maybe(MOMENT),
+    "turns": Whole(1),
     "asks": [str],
     "ending_asks": [str],
     "signals": [str],
@@ -266,60 +285,31 @@ SHAPE: dict[str, Any] = {
     "fallback": {"rungs": [[str]], "response": str},
     "readers": [{"name": str, "gives": str, "kind": str}],
     "sampling": {"mode": DRAW, "scope": SCOPE, "epoch": str, "test_key": str},
-    "trust": {"own_reach": _Real, "deviation": _Real, "loss": _Real, "epsilon": _Real},
+    "trust": {"own_reach": REAL, "deviation": REAL, "loss": REAL, "epsilon": REAL},
     "solution": {
         "method": str,
         "class": str,
-        "steps": int,
+        "steps": Whole(0),
         "status": str,
-        "dead_zone": _Real,
-        "value": [_Real],
-        "gap": [_Real],
-        "nash_conv": _Real,
+        "dead_zone": REAL,
+        "value": [REAL],
+        "gap": [REAL],
+        "nash_conv": REAL,
     },
-    "served": {"value": [_Real], "gap": [_Real]},
+    "served": {"value": [REAL], "gap": [REAL]},
     "rows": {
-        "digest": str,
-        "trusted": int,
-        "refined": int,
-        "noise": int,
-        "deviation": int,
-        "coarse": int,
-        "user": int,
+        "digest": HASH,
+        "trusted": Whole(0),
+        "refined": Whole(0),
+        "noise": Whole(0),
+        "deviation": Whole(0),
+        "coarse": Whole(0),
+        "user": Whole(0),
     },
     "provenance": dict,
-    "compat": {"min_reader": int},
-    "files": [{"name": str, "sha256": str, "bytes": int}],
+    "files": [{"name": str, "sha256": HASH, "bytes": Whole(0)}],
 }
-"""What a manifest holds: a type, a constant, `[one of these each]`, or fields by name."""
-
-
-def _misfits(shape: Any, value: Any, where: str) -> Iterator[str]:
-    """Yield a sentence for each part of `value` that is not of `shape`; more fields are fine."""
-    if isinstance(shape, dict):
-        if not isinstance(value, dict):
-            yield f"{where}: found {_short(value)}, expected fields"
-            return
-        for name, part in shape.items():
-            field = f"{where}.{name}" if where else name
-            if name in value:
-                yield from _misfits(part, value[name], field)
-            else:
-                yield f"{field}: is missing"
-    elif isinstance(shape, list):
-        if not isinstance(value, list):
-            yield f"{where}: found {_short(value)}, expected a list"
-            return
-        for k, entry in enumerate(value):
-            yield from _misfits(shape[0], entry, f"{where}[{k}]")
-    elif isinstance(shape, str):
-        if value != shape:
-            yield f"{where}: found {_short(value)}, expected {shape!r}"
-    elif shape is _Real:
-        if not (isinstance(value, str) and _is_real(value)):
-            yield f"{where}: found {_short(value)}, expected a real number as a string"
-    elif type(value) is not shape:
-        yield f"{where}: found {_short(value)}, expected {shape.__name__}"
+"""What a manifest holds, in the language of `csa_games.guard.shapes`; more fields are fine."""
 
 
 def _contradictions(manifest: dict[str, Any]) -> Iterator[str]:
@@ -338,6 +328,12 @@ def _contradictions(manifest: dict[str, Any]) -> Iterator[str]:
     epsilon = manifest["trust"]["epsilon"]
     if not 0 <= float(epsilon) < 1:
         yield f"trust.epsilon: found {epsilon!r}, expected a number from 0 to below 1"
+    not_after = manifest.get("not_after")
+    try:
+        if not_after is not None:
+            expiry(not_after)
+    except (ValueError, OverflowError):
+        yield f"not_after: found {not_after!r}, which is no date"
     fallback = manifest["fallback"]
     if fallback["response"] not in manifest["actions"]:
         yield (
@@ -347,16 +343,5 @@ def _contradictions(manifest: dict[str, Any]) -> Iterator[str]:
     for k, rung in enumerate(fallback["rungs"]):
         if not rung or not set(rung) <= set(FEATURES):
             yield f"fallback.rungs[{k}]: found {rung}, expected some of {list(FEATURES)}"
-    yield from reader_faults(manifest["readers"], manifest["asks"], manifest["signals"])
-
-
-def _is_real(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    talking = [ask for ask in manifest["asks"] if ask not in manifest["ending_asks"]]
+    yield from reader_faults(manifest["readers"], talking, manifest["signals"])

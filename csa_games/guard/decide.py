@@ -14,6 +14,7 @@ from csa_games.guard.bundle import (
     MANIFEST,
     RESPONSES,
     ROWS,
+    SIGNATURE,
     BundleError,
     Terms,
     integrity,
@@ -34,6 +35,7 @@ from csa_games.guard.ladder import (
     turns_from,
 )
 from csa_games.guard.sampling import TEST_KEY, draw, pick, scope_of
+from csa_games.guard.signing import Key, check, read_keys
 from csa_games.guard.store import Store
 
 if TYPE_CHECKING:
@@ -119,17 +121,22 @@ class Guard:
     argmax: bool = False
 
     @classmethod
-    def load(cls, folder: Path | str, secret: bytes | None = None) -> Guard:
+    def load(
+        cls, folder: Path | str, secret: bytes | None = None, keys: Path | str | None = None
+    ) -> Guard:
         """Return the guard of the bundle in `folder`, after checking it.
 
         Every file must be the one that the manifest lists, and the bundle's own probes must come
         out as recorded. The same `secret` draws the same responses in every process; without one,
-        draws can be predicted, and every decision says so. Raises `BundleError` for a bundle that
-        must not be served, `InputError` where there is no folder or the secret is none.
+        draws can be predicted, and every decision says so. `keys` is a folder of key files: with
+        it, the bundle must be signed by one of them. Raises `BundleError` for a bundle that must
+        not be served, `InputError` where there is no folder, the secret is none, or no key there
+        verifies.
         """
         if secret is not None and not (isinstance(secret, bytes) and secret):
             raise InputError(f"the secret is {type(secret).__name__}, expected bytes, at least one")
-        return from_files(read_files(folder), secret)
+        trusted = None if keys is None else read_keys(keys)
+        return from_files(read_files(folder), secret, trusted)
 
     def decide(self, history: object, conversation: object) -> Decision:
         """Return the decision for the last turn of `history`; never raises.
@@ -306,13 +313,19 @@ def _is_scope(scope: object) -> TypeGuard[str]:
     return isinstance(scope, str) and SCOPE.fullmatch(scope) is not None
 
 
-def from_files(files: Mapping[str, bytes], secret: bytes | None = None) -> Guard:
+def from_files(
+    files: Mapping[str, bytes], secret: bytes | None = None, keys: Sequence[Key] | None = None
+) -> Guard:
     """Return the guard of the bundle with these `files`, name -> content; errors as `load`."""
     from csa_games.guard.golden import faults  # its probes are decided by guards
 
     found = integrity(files)
     if found:
         raise BundleError(*found)
+    if keys is not None:
+        faulty = check(files[MANIFEST], files.get(SIGNATURE), keys).faults
+        if faulty:
+            raise BundleError(*faulty)
     terms = terms_of(parse(files[MANIFEST]))
     guard = Guard(
         terms=terms,

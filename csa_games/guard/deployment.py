@@ -359,7 +359,7 @@ class Deployment:
         try:
             # A link is followed once, so that all files come from where it leads now.
             place = folder.resolve()
-            guard = Guard.load(place, self._secret)
+            guard = Guard.load(place, self._secret, self._keys)
         except InputError:
             raise
         except Exception as error:  # whatever is wrong with a file, the last good one decides
