@@ -44,9 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     again.add_argument("log", nargs="+", type=Path, help="every file of the log")
     again.add_argument("--policy", nargs="+", required=True, type=Path, help="the bundles")
     again.add_argument(
-        "--secret-file", type=Path, help="a file with the key of draws and log, without its line end"
+        "--secret-file",
+        type=Path,
+        help="a file with the key of draws and log, without its line end",
     )
-    again.add_argument("--anchor", action="append", default=[], help="the hash of a line in the log")
+    again.add_argument(
+        "--anchor", action="append", default=[], help="the hash of a line in the log"
+    )
     given = parser.parse_args(arguments)
     try:
         return {"verify": _verify, "decide": _decide, "replay": _replay}[given.command](given)
