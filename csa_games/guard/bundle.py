@@ -6,7 +6,6 @@ are strings, the `repr` of a float, so that no reader rounds them; everywhere el
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from csa_games.errors import InputError
+from csa_games.guard.content import BundleError as BundleError
+from csa_games.guard.content import Content, read
+from csa_games.guard.content import sha256 as sha256
 from csa_games.guard.keys import FEATURES, KEY_VERSION
 from csa_games.guard.shapes import HASH, MOMENT, REAL, Maybe, Whole, misfits, short
 from csa_games.guard.signals import Reader, reader_faults, reader_from
@@ -35,10 +37,6 @@ SIGNATURE = "signature.dsse.json"
 
 DRAW, SCOPE = "hmac-sha256", "hmac-sha256 of conversation"
 """How bundles draw, and by what: `csa_games.guard.sampling`."""
-
-
-class BundleError(InputError):
-    """A bundle that must not be served. `faults` lists what is wrong, one sentence each."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +112,7 @@ def pairs(first: Iterable[First], second: Iterable[Second]) -> Iterator[tuple[Fi
     return zip(first, second)  # noqa: B905
 
 
-def sha256(data: bytes) -> str:
-    """Return the SHA-256 of `data` in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def listing(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
+def listing(files: Mapping[str, Content]) -> list[dict[str, Any]]:
     """Return the `files` field of a manifest: name, hash and size of each, sorted by name."""
     return [
         {"name": name, "sha256": sha256(files[name]), "bytes": len(files[name])}
@@ -127,29 +120,35 @@ def listing(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
     ]
 
 
-def read_files(folder: Path | str) -> dict[str, bytes]:
+def read_files(folder: Path | str) -> dict[str, Any]:
     """Return the content of every file in `folder`; nothing of those that no bundle has.
+
+    Contents are bytes; that of the rows is `OnDisk` where they are many.
 
     Raises `InputError` where there is no such folder, `BundleError` for what cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: found no folder there, expected a bundle")
-    files = {}
+    files: dict[str, Content] = {}
     for path in sorted(folder.iterdir()):
         if not path.is_file():
             raise BundleError(f"{path}: found something that is no file, expected only files")
         try:
             # What does not belong there is named, not read.
             known = path.name in (MANIFEST, SIGNATURE, *FILES)
-            files[path.name] = path.read_bytes() if known else b""
+            rows = path.name == ROWS
+            files[path.name] = read(path) if rows else path.read_bytes() if known else b""
         except OSError as error:
             raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from None
     return files
 
 
-def integrity(files: Mapping[str, bytes]) -> list[str]:
-    """Return a sentence for each way in which `files` are not those that the manifest lists."""
+def integrity(files: Mapping[str, Any], check: bool = True) -> list[str]:
+    """Return a sentence for each way in which `files` are not those that the manifest lists.
+
+    Without `check`, files are not hashed: it is found out whether they are there, and their sizes.
+    """
     if MANIFEST not in files:
         return [f"{MANIFEST}: is missing"]
     try:
@@ -178,10 +177,8 @@ def integrity(files: Mapping[str, bytes]) -> list[str]:
             found.append(f"{name}: is missing")
         elif len(files[name]) != entry["bytes"]:
             found.append(f"{name}: found {len(files[name])} bytes, expected {entry['bytes']}")
-        elif sha256(files[name]) != entry["sha256"]:
-            found.append(
-                f"{name}: found the SHA-256 {sha256(files[name])}, expected {entry['sha256']}"
-            )
+        elif check and (hashed := sha256(files[name])) != entry["sha256"]:
+            found.append(f"{name}: found the SHA-256 {hashed}, expected {entry['sha256']}")
     return found
 
 

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from csa_games.errors import InputError
 from csa_games.guard.bundle import MANIFEST, BundleError, expiry, sha256
 from csa_games.guard.counters import Counters, Tally
-from csa_games.guard.decide import DEFAULT, DISABLED, ERROR, STALE, Decision, Guard
+from csa_games.guard.decide import DEFAULT, DISABLED, ERROR, STALE, Guard
+from csa_games.guard.decision import Decision
 from csa_games.guard.keys import Turn
 from csa_games.guard.sampling import TEST_KEY, scope_of
 from csa_games.guard.store import COARSE

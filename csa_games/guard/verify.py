@@ -119,9 +119,9 @@ def verify(folder: Path | str, keys: Path | str | None = None) -> Report:
     trusted = None if keys is None else read_keys(keys)
     try:
         files = read_files(folder)
+        found = integrity(files)
     except BundleError as error:
         return Report(None, error.faults)
-    found = integrity(files)
     if found:
         return Report(None, tuple(found))
     revision = sha256(files[MANIFEST])
@@ -141,7 +141,7 @@ def verify(folder: Path | str, keys: Path | str | None = None) -> Report:
     return replace(report, signature=signature, signed_by=signed_by)
 
 
-def _verify(files: Mapping[str, bytes], revision: str) -> Report:
+def _verify(files: Mapping[str, Any], revision: str) -> Report:
     manifest = parse(files[MANIFEST])
     terms = terms_of(manifest)
     store = Store(files[ROWS], terms)
