@@ -194,11 +194,12 @@ def observe(
             left_out["no conversation"] += 1
             continue
         known = scope in at
-        before = at.setdefault(scope, None)
         if entry.get("revision") != revision:
             left_out["another revision"] += 1
-            at[scope] = None
+            if known:
+                at[scope] = None
             continue
+        before = at.setdefault(scope, None)
         turn = entry["turn"]
         if turn <= terms.turns and entry["reason"] in FALLBACKS:
             fallen.add(scope)
@@ -319,14 +320,16 @@ def drift(
     """
     if not 0 < level < 1:
         raise InputError(f"level: found {level}, expected a number between 0 and 1")
-    if not 0 < effect:
+    if not effect > 0:
         raise InputError(f"effect: found {effect}, expected a number above 0")
     cases, impossible = _cases(observed, prediction)
     shares = {"impossible": impossible, "fallbacks": observed.fallen}
     m = len(cases) + len(shares)
     rng = np.random.default_rng(seed)
     found = [_compared(case, rng, level / m, effect) for case in cases]
-    found += [_share(what, k, observed.conversations, level / m, effect) for what, k in shares.items()]
+    found += [
+        _share(what, k, observed.conversations, level / m, effect) for what, k in shares.items()
+    ]
     return Drift(revision, tuple(_corrected(found, level)), observed, level, effect)
 
 

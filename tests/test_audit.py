@@ -15,9 +15,8 @@ from bundles import files_of, sealed, table, write
 
 from csa_games.cli import main as csa
 from csa_games.errors import InputError
-from csa_games.guard import Guard
+from csa_games.guard import Guard, audit
 from csa_games.guard.__main__ import main as plain
-from csa_games.guard import audit
 from csa_games.guard.audit import AuditLog, opened
 from csa_games.guard.deployment import Deployment
 from csa_games.guard.keys import Turn

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from csa_games.cli.command import DONE, FAILED_INPUT, Command, Group, Outcome, UnverifiedError
-from csa_games.cli.guard_audit import REPLAY
+from csa_games.cli.guard_audit import DRIFT, REPLAY
 from csa_games.cli.keys import add_keys
 from csa_games.cli.output import clean, facts, grid, number
 from csa_games.errors import InputError
@@ -113,5 +113,6 @@ GUARD = Group(
             decide,
         ),
         "replay": REPLAY,
+        "drift": DRIFT,
     },
 )

@@ -22,6 +22,7 @@ from csa_games.cli.progress import counting
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from csa_games.drift import Test
     from csa_games.guard import Guard
 
 MB = 1_000_000
@@ -76,6 +77,73 @@ def replay(args: argparse.Namespace) -> Outcome:
 
     code = FAILED_CHECK if found.gaps else DONE
     return Outcome(found.as_dict(), show, code if found.passed else FAILED_VERIFICATION)
+
+
+def drift(args: argparse.Namespace) -> Outcome:
+    """Return whether what logs show is what the scenario of a bundle predicts."""
+    from csa_games.drift import DRIFT, TOO_FEW, Prediction, drift, observe
+    from csa_games.guard.bundle import SCENARIO, parse
+    from csa_games.guard.certificate import dialogue_from
+    from csa_games.guard.replay import entries
+
+    guard = _loaded(args.policy, None, args.keys)
+    scenario = parse((Path(args.policy) / SCENARIO).read_bytes())
+    observed = observe(entries(args.log), guard.terms, guard.revision, args.since, args.until)
+    prediction = Prediction(dialogue_from(scenario), guard.store.user())
+    found = drift(
+        observed, prediction, guard.revision, level=args.level, effect=args.effect, seed=args.seed
+    )
+    if args.plot is not None:
+        from csa_games.charts import save
+        from csa_games.drift_chart import drift_chart
+
+        path = Path(args.plot)
+        save(path.parent, path.name, drift_chart(found))
+    verdicts = {
+        DRIFT: "drift: what came is not what the scenario predicts",
+        TOO_FEW: f"too few conversations to conclude anything about a shift of {args.effect:g}",
+    }
+
+    def show(console: "Console") -> None:
+        console.print(
+            f"{whole(observed.conversations)} conversations, {found.fallbacks:.1%} of the "
+            f"decisions fell back: {verdicts.get(found.finding, found.finding)}",
+            style="bold",
+            soft_wrap=True,
+        )
+        console.print()
+        columns = ("turn", "what", "n", "enough", "w", "p", "finding")
+        console.print(grid(columns, map(_row, found.tests), left=2))
+        console.print()
+        rows = [
+            (f"{test.turn or 'all'}", _what(test), cell.name, f"{cell.expected:.1f}", cell.observed)
+            for test in found.tests
+            for cell in test.cells
+        ]
+        shown = [(*row[:4], whole(row[4])) for row in rows]
+        console.print(grid(("turn", "what", "", "expected", "observed"), shown, left=3))
+        if observed.left_out:
+            console.print()
+            left_out = [(why, whole(count)) for why, count in sorted(observed.left_out.items())]
+            console.print(grid(("turns left out", ""), left_out))
+
+    return Outcome(found.as_dict(), show, FAILED_CHECK if found.finding == DRIFT else DONE)
+
+
+def _row(test: "Test") -> tuple[str, ...]:
+    return (
+        str(test.turn or "all"),
+        _what(test),
+        whole(test.conversations),
+        whole(test.enough),
+        f"{test.effect:.3f}",
+        f"{test.adjusted:.2g}",
+        test.finding,
+    )
+
+
+def _what(test: "Test") -> str:
+    return test.what if test.ask is None else f"{test.what} of {test.ask}"
 
 
 def _secret(path: str | None) -> bytes | None:
@@ -142,4 +210,54 @@ REPLAY = Command(
     ),
     _replay_arguments,
     replay,
+)
+
+
+def _drift_arguments(parser: argparse.ArgumentParser) -> None:
+    _logs(parser)
+    parser.add_argument("--policy", required=True, metavar="BUNDLE", help="the bundle that decided")
+    parser.add_argument(
+        "--since",
+        default="",
+        metavar="TIME",
+        help="test decisions from then on, as in 2026-11-22 or 2026-11-22T21:40, in UTC",
+    )
+    parser.add_argument(
+        "--until", default="9999", metavar="TIME", help="test decisions before then"
+    )
+    parser.add_argument(
+        "--level",
+        type=float,
+        default=0.01,
+        metavar="P",
+        help="the chance of any false alarm, over all tests together; default 0.01",
+    )
+    parser.add_argument(
+        "--effect",
+        type=float,
+        default=0.1,
+        metavar="W",
+        help="the smallest shift worth knowing, as Cohen's w, which says how many conversations "
+        "are enough; default 0.1",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the simulations where few are expected; default 0"
+    )
+    parser.add_argument(
+        "--plot",
+        metavar="NAME",
+        help="draw observed against expected, as NAME.svg, NAME.png and NAME.csv",
+    )
+    add_keys(parser)
+
+
+DRIFT = Command(
+    "test what users ask and what the classifier says of it against the scenario's own prediction; "
+    "exit 1 where they drift, 0 where they do not or where there are too few conversations to tell",
+    (
+        "csa guard drift audit.jsonl* --policy bundle --since 2026-11-01",
+        "csa guard drift audit.jsonl* --policy bundle --json --plot drift",
+    ),
+    _drift_arguments,
+    drift,
 )

@@ -429,7 +429,7 @@ def _reason(guard: Guard, entry: Mapping[str, Any], reason: str) -> str:
         return reason
     past = (time.replace(tzinfo=timezone.utc) - expiry(not_after)).total_seconds()  # noqa: UP017
     near = -SLACK <= past <= SLACK
-    return STALE if past >= 0 and not near or near and found == STALE else reason
+    return STALE if (past >= 0 and not near) or (near and found == STALE) else reason
 
 
 def _history(entry: Mapping[str, Any], turns: int) -> Any:
