@@ -3,27 +3,27 @@
 Letters: G histories, K things that can come next, T intents, B asks, Y signals, m tests.
 
 Conversations are the independent units, turns are not: what comes next depends on what was said. So
-a turn is tested given the past of its conversation. After a past h, which the guard has seen all of,
-the scenario's own prediction of the next ask b, and of its signal y, is
+a turn is tested given the past of its conversation. After a past h, all of which the guard has
+seen, the scenario's own prediction of the next ask b, and of its signal y, is
 
     P(b | h) = Σ_i P(i | h) P_i(b | h) / P(the user goes on | h)
     P(y | h, b) = Σ_i P(i | h, b) σ(y | i, b)
 
-with the posterior P(i | h) of its prior, kernels and channel, and the asks of strategic intents from
-the bundle's user rows. Whoever leaves is not seen, so it is conditioned on going on. The guard's own
-choices depend on h alone and cancel: the prediction holds whatever was served, the ladder, an argmax
-or a canary included, if only the responses of the past are those that were carried out.
+with the posterior P(i | h) of its prior, kernels and channel, and the asks of strategic intents
+from the bundle's user rows. Whoever leaves is not seen, so it is conditioned on going on. The
+guard's own choices depend on h alone and cancel: the prediction holds whatever was served, the
+ladder or an argmax included, if only the responses of the past are those that were carried out.
 
 With n_h conversations of past h, which each count once in a turn, the sum over h of what came, less
-n_h P(. | h), has mean 0 and the covariance V = Σ_h n_h (diag P_h − P_h P_hᵀ), and the statistic
+n_h P(. | h), has mean 0 and covariance V = Σ_h n_h (diag P_h - P_h P_h'), and the statistic
 
-    (O − E)ᵀ V⁺ (O − E)      is about χ² with rank V degrees of freedom.
+    (O - E)' V⁺ (O - E)      is about χ² with rank V degrees of freedom.
 
 In the first turn, where all have the same past, it is the one of Pearson (1900). Where a cell
-expects fewer than 5 (Cochran 1954) its distribution is simulated instead: draws from the P_h, so the
-p-value is exact but for its resolution (Barnard 1963; Besag & Clifford 1989). Turns are tests given
-all that came before them, and Holm's correction (1979) holds the chance of any false alarm to the
-level, however the tests depend on each other.
+expects fewer than 5 (Cochran 1954) its distribution is simulated instead: draws from the P_h, so
+the p-value is exact but for its resolution (Barnard 1963; Besag & Clifford 1989). Turns are tested
+given all that came before them, and Holm's correction (1979) holds the chance of any false alarm to
+the level, however the tests depend on each other.
 """
 
 import math
@@ -91,10 +91,10 @@ class Test:
     `what` is "asks" or "signals" (those of `ask`) of a `turn`, or of whole conversations (turn 0)
     "impossible", the share that did what the scenario gives no probability, or "fallbacks". Of
     these a share up to `TOLERATED` is what it should be. `adjusted` is the p-value after Holm's
-    correction. `effect` is Cohen's w, the root of Σ (o − e)² / e over shares of cells, and below 0
-    where less than the tolerated share was found. `enough` is the number of conversations from which on
-    the effect asked for would be found four times in five; with fewer, that nothing was found
-    means nothing.
+    correction. `effect` is Cohen's w, the root of Σ (o - e)² / e over shares of cells, and below 0
+    where less than the tolerated share was found. `enough` is the number of conversations from
+    which on the effect asked for would be found four times in five; with fewer, that nothing was
+    found means nothing.
     """
 
     __test__ = False  # pytest, this is none of yours
@@ -178,7 +178,7 @@ def observe(
     came: dict[Past, Counter[Came]] = {}
     left_out: Counter[str] = Counter()
     decisions: dict[str, Counter[str]] = {w: Counter() for w in ("verdict", "reason", "revision")}
-    # Where each conversation is: its past, what came after it, and what was enforced; None at an end.
+    # Where each conversation is: its past, what came then, and what was enforced; None at an end.
     at: dict[str, tuple[Past, Came, str] | None] = {}
     fallen: set[str] = set()
     same: dict[Past, Past] = {}  # each past once in memory
@@ -355,14 +355,14 @@ def _cases(observed: Observed, prediction: Prediction) -> tuple[list[_Case], int
             heard = [k if p > 0 else 0 for k, p in zip(heard, given, strict=True)]
             rows.setdefault((len(past) + 1, "signals", ask), []).append((heard, given))
     cases = []
-    for (turn, what, ask), pairs in sorted(rows.items(), key=lambda item: (item[0][0], str(item))):
-        came = np.array([counts for counts, _ in pairs])
-        predicted = np.array([p for _, p in pairs])
-        heard = came.sum(axis=1) > 0
+    for (turn, what, of), pairs in sorted(rows.items(), key=lambda item: (item[0][0], str(item))):
+        counts = np.array([row for row, _ in pairs])
+        predicted = np.array([row for _, row in pairs])
+        live = counts.sum(axis=1) > 0
         # Where only one thing can come, there is nothing to test.
-        if (predicted[heard].max(axis=1, initial=0.0) < 1 - ROUNDING).any():
+        if (predicted[live].max(axis=1, initial=0.0) < 1 - ROUNDING).any():
             names = prediction.asks if what == "asks" else signals
-            cases.append(_Case(turn, what, ask, names, came[heard], predicted[heard]))
+            cases.append(_Case(turn, what, of, names, counts[live], predicted[live]))
     return cases, impossible
 
 

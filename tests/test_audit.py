@@ -1,4 +1,4 @@
-"""The audit log: what it says, that it survives crashes, and that replay finds what was done to it."""
+"""The audit log: what it says, that it survives crashes, and what replay finds done to it."""
 
 import errno
 import hashlib
@@ -29,10 +29,10 @@ ROOT = Path(__file__).parents[1]
 class Clock:
     """A clock that is told what time it is."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.now = 1_790_000_000_123_456_789
 
-    def __call__(self) -> int:
+    def __call__(self):
         self.now += 1_000_000
         return self.now
 
@@ -369,7 +369,7 @@ from csa_games.guard.replay import replay
 
 path, kills = sys.argv[2], int(sys.argv[3])
 decision = SimpleNamespace(
-    key="plain:flag", key_used="plain:flag", keyed=True, probabilities={"comply": 0.1, "refuse": 0.9},
+    key="plain:flag", key_used="plain:flag", keyed=True, probabilities={"comply": 0.1, "no": 0.9},
     reason="SPLIT", revision="r" * 64, rung=0, scope="5" * 64, u=0.5, action="refuse",
 )
 ruling = SimpleNamespace(

@@ -125,7 +125,7 @@ def crisis(bundles):
 
 
 def test_predictions_are_those_of_every_conversation_listed(crisis):
-    """The joint distribution of past, ask and signal by brute force, the guard playing uniformly."""
+    """Past, ask and signal by brute force, the guard playing uniformly."""
     asks, responses = crisis.guard.terms.asks, crisis.guard.terms.responses
     mass, expected = {}, {}
     for one in crisis.brute.conversations():
@@ -176,7 +176,7 @@ def test_the_first_turn_is_pearsons_test(crisis):
 
 
 def sum_of_asks(world):
-    """The first asks by hand: prior times opening, of strategic intents the bundle's row."""
+    """Return the first asks by hand: prior times opening, of strategic intents the row."""
     total = dict.fromkeys(world.prediction.asks, 0.0)
     for name, part in world.brute.intents.items():
         if part["behaviour"] == "kernel":

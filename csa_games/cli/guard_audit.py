@@ -1,4 +1,4 @@
-"""`csa guard replay` and `csa guard drift`: what audit logs prove, and what they say of the world."""
+"""`csa guard replay` and `csa guard drift`: what audit logs prove, and what they tell of users."""
 
 import argparse
 import sys

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
+from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -48,7 +49,7 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Chain:
-    """What one log holds: how many files and decisions, and its `anchor`, the hash of its last line.
+    """What one log holds: files, decisions, and its `anchor`, the hash of its last line.
 
     `torn` are the bytes that crashes left at the ends of files, `lost` the decisions that the log
     itself says it could not record.
@@ -103,10 +104,10 @@ def replay(
 
     Every line is checked to be one that the log wrote, at its place in the chain, and every
     decision is computed again with that of the `guards` whose revision it names: state, row, rung,
-    probabilities, draw, verdict, reason and, by the mode, what was enforced. `secret` is that of the
-    log, and of the draws of guards without one: with it, every line must have its code. Each of `anchors`, kept from earlier, must be the hash of a line. `seen` is
-    told how many bytes have been read, and of how many. Raises `InputError` for a file that cannot
-    be read.
+    probabilities, draw, verdict, reason and, by the mode, what was enforced. `secret` is that of
+    the log, and of the draws of guards without one: with it, every line must have its code. Each of
+    `anchors`, kept from earlier, must be the hash of a line. `seen` is told how many bytes have
+    been read, and of how many. Raises `InputError` for a file that cannot be read.
     """
     return _Replay({guard.revision: guard for guard in guards}, secret).run(
         [Path(path) for path in paths], set(anchors), seen
@@ -158,6 +159,17 @@ class _Place:
     torn: int = 0
     lost: int = 0
 
+    def chain(self) -> Chain:
+        return Chain(
+            log=self.log,
+            files=self.files,
+            decisions=self.decisions,
+            begins=self.begins,
+            anchor=self.anchor,
+            torn=self.torn,
+            lost=self.lost,
+        )
+
 
 @dataclass
 class _Replay:
@@ -184,52 +196,34 @@ class _Replay:
                 revision: replace(guard, secret=guard.secret or self.secret)
                 for revision, guard in self.guards.items()
             }
-        key = mac_key(self.secret)
         files = _ordered(paths, lambda path, says: self._wrong(path, 0, says))
         total = sum(file.size for file in files)
-        done = 0
-        chains: list[Chain] = []
-        missing = set(anchors)
-        place = _Place("", "")
-        for file, following in pairs(files, [*files[1:], None]):
-            header = file.header
-            if place.log != header["log"]:
-                place = _Place(header["log"], header["time"])
-            last = following is None or following.header["log"] != place.log
-            end = self._end(file, None if last else following.header.get("torn"), place)
-            self._begin(file, place)
-            for number, line, whole in _lines(file.path, end):
-                done += len(line) + 1
-                if not whole:
-                    self._cut(file, number, len(line), last, place)
-                    continue
-                self._line(file, number, line, key, place)
-                missing.discard(place.anchor)
-                if number % OFTEN == 0:
-                    seen(done, total)
-            if last:
-                chains.append(
-                    Chain(
-                        place.log,
-                        place.files,
-                        place.decisions,
-                        place.begins,
-                        place.anchor,
-                        place.torn,
-                        place.lost,
-                    )
-                )
+        missing, done, chains = set(anchors), 0, []
+        for log, group in groupby(files, key=lambda file: str(file.header["log"])):
+            own = list(group)
+            place = _Place(log, str(own[0].header.get("time")))
+            for file, following in pairs(own, [*own[1:], None]):
+                self._begin(file, place)
+                torn = None if following is None else following.header.get("torn")
+                end = self._end(file, torn, place)
+                for number, line, whole in _lines(file.path, end):
+                    done += len(line) + 1
+                    if whole:
+                        self._line(file, number, line, place)
+                        missing.discard(place.anchor)
+                    else:
+                        self._cut(file, number, len(line), following is None, place)
+                    if number % OFTEN == 0:
+                        seen(done, total)
+            chains.append(place.chain())
         seen(total, total)
         for anchor in sorted(missing):
             found = ", ".join(chain.anchor for chain in chains) or "none"
-            self.wrong += 1
-            self.faults.append(
-                Fault(
-                    "anchor",
-                    0,
-                    f"no line has the hash {anchor}: lines were cut off, or the log was written "
-                    f"anew; the last lines have the hashes {found}",
-                )
+            self._wrong(
+                Path("anchor"),
+                0,
+                f"no line has the hash {anchor}: lines were cut off, or the log was written anew; "
+                f"the last lines have the hashes {found}",
             )
         return Replayed(
             logs=tuple(chains),
@@ -310,13 +304,11 @@ class _Replay:
         else:
             self._wrong(file.path, number, "ends in the middle of a line: the file was cut")
 
-    def _line(
-        self, file: _File, number: int, line: bytes, key: bytes | None, place: _Place
-    ) -> None:
+    def _line(self, file: _File, number: int, line: bytes, place: _Place) -> None:
         """Check a line at its place in the chain, and the decision in it."""
         trusted = True
         try:
-            entry = opened(line, key)
+            entry = opened(line, mac_key(self.secret))
         except LineError as error:
             self._wrong(file.path, number, str(error))
             trusted = False
@@ -382,7 +374,7 @@ class _Replay:
 
 
 def _differences(guard: Guard, entry: Mapping[str, Any], undrawn: bool) -> Iterator[str]:
-    """Yield where `entry` is not what the guard decides; `undrawn` is one whose draw is believed."""
+    """Yield where `entry` is not what the guard decides; `undrawn` if its draw is believed."""
     reason, u = entry.get("reason"), entry.get("u")
     if u == 0.0 and reason != ERROR:  # no draw in 10^19 is 0
         guard = replace(guard, argmax=True)
@@ -442,7 +434,7 @@ def _history(entry: Mapping[str, Any], turns: int) -> Any:
 
 
 def _ordered(paths: Sequence[Path], wrong: Callable[[Path, str], object]) -> list[_File]:
-    """Return the files of logs in their order, without those that are none, which `wrong` is told."""
+    """Return the files of logs in their order; of those that are none, `wrong` is told why."""
     files = []
     for path in paths:
         try:
