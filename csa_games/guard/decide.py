@@ -97,7 +97,7 @@ class Guard:
         if secret is not None and not (isinstance(secret, bytes) and secret):
             raise InputError(f"the secret is {type(secret).__name__}, expected bytes, at least one")
         trusted = None if keys is None else read_keys(keys)
-        return from_files(read_files(folder), secret, trusted, check)
+        return from_files(read_files(folder), secret, trusted, check=check)
 
     def decide(self, history: object, conversation: object) -> Decision:
         """Return the decision for the last turn of `history`; never raises.
@@ -195,17 +195,18 @@ class Guard:
         """Yield the turns so far, the same growing list each time, and what the last draws."""
         told = observations_from(self.terms, observations)
         turns: list[Turn] = []
+        answered: str | None = None
         for k, turn in enumerate(told.turns):
             if turn.response is not None:
                 raise MalformedError(
                     f"Turn {k + 1} has a response, expected none: the guard fills in its own."
                 )
-            if k > 0:  # not sooner: the last turn is still to be answered
-                answer = self.terms.responses[chosen.k]
-                turns[-1] = turns[-1]._replace(response=answer)
+            if k > 0:
+                turns[-1] = turns[-1]._replace(response=answered)
             turns.append(turn)
             chosen = self._choose(turns, told.why if k >= told.since else "", scope)
             yield turns, chosen
+            answered = self.terms.responses[chosen.k]
 
     def _choose(self, turns: Sequence[Turn], why: str, scope: str) -> Chosen:
         found = find(self.terms, self.store, turns, why)
@@ -231,13 +232,13 @@ class Guard:
             reason = BACKOFF if found.rung <= len(self.terms.rungs) else DEFAULT
         else:
             reason = MATCH if found.row.probabilities[chosen.k] == 1 else SPLIT
-        return self._told(reason, chosen, scope, turns)
+        return self._derived(reason, chosen, scope, turns)
 
     def _refuse(self, why: str, scope: str | None) -> Decision:
         found = Found(constant(self.terms), len(self.terms.rungs) + 1, None, why)
-        return self._told(ERROR, Chosen(found, pick(found.row.probabilities, 0.0), 0.0), scope)
+        return self._derived(ERROR, Chosen(found, pick(found.row.probabilities, 0.0), 0.0), scope)
 
-    def _told(
+    def _derived(
         self, reason: str, chosen: Chosen, scope: str | None, turns: Sequence[Turn] = ()
     ) -> Decision:
         found, k, u = chosen
@@ -271,6 +272,7 @@ def from_files(
     files: Mapping[str, Any],
     secret: bytes | None = None,
     keys: Sequence[Key] | None = None,
+    *,
     check: bool = True,
 ) -> Guard:
     """Return the guard of the bundle with these `files`, name -> content; errors as `load`."""
