@@ -33,6 +33,7 @@ class Clock:
         self.now = 1_790_000_000_123_456_789
 
     def __call__(self):
+        """Return the time, a millisecond later each time."""
         self.now += 1_000_000
         return self.now
 

@@ -101,9 +101,11 @@ class World:
         return lines
 
     def observed(self, count, seed):
+        """Return what such a log shows."""
         return observe(self.entries(count, seed), self.guard.terms, self.guard.revision)
 
     def drift(self, count, seed, **settings):
+        """Return what its tests find."""
         return drift(self.observed(count, seed), self.prediction, self.guard.revision, **settings)
 
 

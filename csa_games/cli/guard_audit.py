@@ -48,7 +48,6 @@ def replay(args: argparse.Namespace) -> Outcome:
             f"{whole(found.decisions)} decisions, {whole(found.recomputed)} computed again: "
             + ("what the log says holds" if found.passed else f"{whole(found.wrong)} faults"),
             style="bold",
-            soft_wrap=True,
         )
         for chain in found.logs:
             console.print()
@@ -67,7 +66,7 @@ def replay(args: argparse.Namespace) -> Outcome:
             grid(
                 ("by", "", "decisions"),
                 [
-                    (what, name, whole(count))
+                    (what, name[:16], whole(count))
                     for what, counts in found.counts.items()
                     for name, count in counts.items()
                 ],
@@ -109,7 +108,6 @@ def drift(args: argparse.Namespace) -> Outcome:
             f"{whole(observed.conversations)} conversations, {found.fallbacks:.1%} of the "
             f"decisions fell back: {verdicts.get(found.finding, found.finding)}",
             style="bold",
-            soft_wrap=True,
         )
         console.print()
         columns = ("turn", "what", "n", "enough", "w", "p", "finding")
@@ -206,7 +204,7 @@ REPLAY = Command(
     "where something could not be checked",
     (
         "csa guard replay audit.jsonl* --policy bundle --secret-file secret",
-        "csa guard replay audit.jsonl --policy bundles/17 bundles/18 --anchor 3fa1... --json",
+        "csa guard replay audit.jsonl --policy old new --anchor 3fa1c0 --json",
     ),
     _replay_arguments,
     replay,

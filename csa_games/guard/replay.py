@@ -109,9 +109,8 @@ def replay(
     `anchors`, kept from earlier, must be the hash of a line. `seen` is told how many bytes have
     been read, and of how many. Raises `InputError` for a file that cannot be read.
     """
-    return _Replay({guard.revision: guard for guard in guards}, secret).run(
-        [Path(path) for path in paths], set(anchors), seen
-    )
+    known = {guard.revision: replace(guard, secret=guard.secret or secret) for guard in guards}
+    return _Replay(known, mac_key(secret)).run([Path(path) for path in paths], set(anchors), seen)
 
 
 def entries(paths: Iterable[Path | str]) -> Iterator[dict[str, Any]]:
@@ -176,7 +175,7 @@ class _Replay:
     """A replay under way."""
 
     guards: Mapping[str, Guard]
-    secret: bytes | None
+    key: bytes | None
     faults: list[Fault] = field(default_factory=list)
     wrong: int = 0
     decisions: int = 0
@@ -191,11 +190,6 @@ class _Replay:
     def run(
         self, paths: Sequence[Path], anchors: set[str], seen: Callable[[int, int], object]
     ) -> Replayed:
-        if self.secret is not None:
-            self.guards = {
-                revision: replace(guard, secret=guard.secret or self.secret)
-                for revision, guard in self.guards.items()
-            }
         files = _ordered(paths, lambda path, says: self._wrong(path, 0, says))
         total = sum(file.size for file in files)
         missing, done, chains = set(anchors), 0, []
@@ -308,7 +302,7 @@ class _Replay:
         """Check a line at its place in the chain, and the decision in it."""
         trusted = True
         try:
-            entry = opened(line, mac_key(self.secret))
+            entry = opened(line, self.key)
         except LineError as error:
             self._wrong(file.path, number, str(error))
             trusted = False
