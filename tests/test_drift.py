@@ -234,7 +234,7 @@ def lines_of(world, signals, **changes):
 # False alarms and true ones.
 
 
-@pytest.mark.parametrize(("name", "logs", "count"), [("oneshot", 150, 250), ("crisis", 40, 300)])
+@pytest.mark.parametrize(("name", "logs", "count"), [("oneshot", 60, 150), ("crisis", 20, 250)])
 def test_false_alarms_are_no_more_frequent_than_the_level(request, name, logs, count):
     world = request.getfixturevalue(name)
     level = 0.05
@@ -257,10 +257,10 @@ def test_a_classifier_that_misses_more_is_found_with_enough_conversations(bundle
     effect = (before - after) / math.sqrt(before * (1 - before))
     n = enough(1, 0.01 / 3, effect)  # three tests: of signals, and of two shares
     assert n == 893  # this is what it takes, at 8 % malicious users
-    found = [world.drift(n, seed) for seed in range(30)]
-    assert sum(drift.finding == DRIFT for drift in found) >= binom.ppf(0.001, 30, 0.8)
+    found = [world.drift(n, seed) for seed in range(12)]
+    assert sum(drift.finding == DRIFT for drift in found) >= binom.ppf(0.001, 12, 0.8)
     sizes = [test.effect for drift in found for test in drift.tests if test.what == "signals"]
-    assert np.mean(sizes) == pytest.approx(effect, rel=0.1)
+    assert np.mean(sizes) == pytest.approx(effect, rel=0.2)
     # A tenth of them says nothing, and does not say that all is well.
     few = world.drift(n // 10, seed=99)
     assert few.finding == TOO_FEW
@@ -312,10 +312,10 @@ def test_shares_are_tested_against_what_is_tolerated(oneshot):
     assert (observed.fallen, found.fallbacks) == (40, 0.02)
     assert test.p == pytest.approx(1 - binom.cdf(39, 2000, 0.01))
     assert test.finding == DRIFT
-    with pytest.raises(InputError, match="level: found 2"):
-        drift(observed, oneshot.prediction, "r", level=2)
-    with pytest.raises(InputError, match="effect: found 0"):
-        drift(observed, oneshot.prediction, "r", effect=0)
+    with pytest.raises(InputError, match="level: found 2.0"):
+        drift(observed, oneshot.prediction, "r", level=2.0)
+    with pytest.raises(InputError, match="effect: found 0.0"):
+        drift(observed, oneshot.prediction, "r", effect=0.0)
 
 
 def test_what_the_scenario_holds_impossible_is_tolerated_of_a_few(oneshot):
@@ -395,29 +395,27 @@ def test_without_conversations_nothing_is_concluded(oneshot):
 
 
 def test_drift_from_the_command_line(bundles, oneshot, tmp_path, capsys):
-    with AuditLog(tmp_path / "log", secret=SECRET, most_bytes=200_000) as log:
+    with AuditLog(tmp_path / "log", secret=SECRET, most_bytes=100_000) as log:
         deployment = Deployment(oneshot.folder, secret=SECRET, audit=log)
         choose = random.Random(1)
-        for k in range(300):
+        for k in range(200):
             oneshot.conversation(choose, lambda h, k=k: deployment.decide(h, f"{k}").enforced)
     files = [str(path) for path in tmp_path.glob("log*")]
     assert len(files) > 1
     arguments = ["guard", "drift", *files, "--policy", str(oneshot.folder)]
     assert (
-        csa([*arguments, "--json", "--effect", "0.3", "--plot", str(tmp_path / "p" / "drift")]) == 0
+        csa([*arguments, "--json", "--effect", "0.4", "--plot", str(tmp_path / "p" / "drift")]) == 0
     )
     found = json.loads(capsys.readouterr().out)
-    assert (found["finding"], found["conversations"]) == (AS_PREDICTED, 300)
-    assert sum(found["decisions"]["verdict"].values()) == 300
+    assert (found["finding"], found["conversations"]) == (AS_PREDICTED, 200)
+    assert sum(found["decisions"]["verdict"].values()) == 200
     assert sorted(path.suffix for path in (tmp_path / "p").iterdir()) == [".csv", ".png", ".svg"]
     assert csa(arguments) == 0
-    assert (
-        "too few conversations to conclude anything about a shift of 0.1" in capsys.readouterr().out
-    )
+    assert "200 conversations, 0.0% of the decisions fell back: too few" in capsys.readouterr().out
     with AuditLog(tmp_path / "log", secret=SECRET) as log:
         deployment = Deployment(oneshot.folder, secret=SECRET, audit=log)
         for k in range(60):
             deployment.decide([("plain", "flag")], f"more {k}")
     files = [str(path) for path in tmp_path.glob("log*")]
     assert csa(["guard", "drift", *files, "--policy", str(oneshot.folder)]) == 1
-    assert "drift: what came is not what the scenario predicts" in capsys.readouterr().out
+    assert "fell back: drift: what came is not what" in capsys.readouterr().out

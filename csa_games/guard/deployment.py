@@ -98,8 +98,8 @@ class Activation(NamedTuple):
 class Log(Protocol):
     """Where rulings are recorded."""
 
-    def record(self, ruling: Ruling, turns: Sequence[Turn]) -> bool:
-        """Record `ruling`, made for `turns`, and return whether that could be done.
+    def record(self, ruling: Ruling, turns: Sequence[Turn]) -> bool | None:
+        """Record `ruling`, made for `turns`; False if that could not be done.
 
         The turns hold names only, and are none where there was no history.
         """
@@ -282,7 +282,7 @@ class Deployment:
                 recorded = self._audit.record(ruling, turns)
             except Exception:  # a full disk must not silence the guard, but it is told
                 recorded = False
-            if not recorded:
+            if recorded is False:
                 with self._lock:
                     self._lost += 1
         return ruling
