@@ -312,9 +312,9 @@ def test_shares_are_tested_against_what_is_tolerated(oneshot):
     assert (observed.fallen, found.fallbacks) == (40, 0.02)
     assert test.p == pytest.approx(1 - binom.cdf(39, 2000, 0.01))
     assert test.finding == DRIFT
-    with pytest.raises(InputError, match="level: found 2.0"):
+    with pytest.raises(InputError, match=r"level: found 2\.0"):
         drift(observed, oneshot.prediction, "r", level=2.0)
-    with pytest.raises(InputError, match="effect: found 0.0"):
+    with pytest.raises(InputError, match=r"effect: found 0\.0"):
         drift(observed, oneshot.prediction, "r", effect=0.0)
 
 

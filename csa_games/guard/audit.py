@@ -131,7 +131,7 @@ class AuditLog:
         """The SHA-256 of the last line: kept elsewhere, it shows whether the log was cut."""
         return self._previous
 
-    def record(self, ruling: Any, turns: Sequence[Turn]) -> bool:
+    def record(self, ruling: Any, turns: Sequence[Any]) -> bool:
         """Append a line about `ruling`, and return whether it is in the log; never raises.
 
         `turns` are those that it was made for, from `Guard.observed`: names of the scenario, none
@@ -285,7 +285,7 @@ class AuditLog:
             _sync_folder(self.path.parent)
 
 
-def entry_of(ruling: Any, turns: Sequence[Turn]) -> dict[str, Any]:
+def entry_of(ruling: Any, turns: Sequence[Any]) -> dict[str, Any]:
     """Return what a line says about `ruling`, but for its place in the log."""
     decision = ruling.decision
     return {
@@ -311,7 +311,7 @@ def entry_of(ruling: Any, turns: Sequence[Turn]) -> dict[str, Any]:
     }
 
 
-def _history(key: str | None, turns: Sequence[Turn]) -> list[list[str | None]] | None:
+def _history(key: str | None, turns: Sequence[Any]) -> list[list[str | None]] | None:
     """Return the turns as lists, None where there are none."""
     if not turns:
         return None
