@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from csa_games.cli.command import DONE, FAILED_INPUT, Command, Group, Outcome, UnverifiedError
 from csa_games.cli.guard_audit import DRIFT, REPLAY
+from csa_games.cli.guard_check import CHECK
 from csa_games.cli.keys import add_keys
 from csa_games.cli.output import clean, facts, grid, number
 from csa_games.errors import InputError
@@ -114,5 +115,6 @@ GUARD = Group(
         ),
         "replay": REPLAY,
         "drift": DRIFT,
+        "check": CHECK,
     },
 )
