@@ -403,16 +403,24 @@ ruling = SimpleNamespace(
 told = mmap.mmap(-1, 8)  # how many decisions the children say are in the log
 choose = random.Random(int(sys.argv[4]))
 for k in range(kills):
+    begun, first = os.pipe()
     child = os.fork()
     if child == 0:
-        log = AuditLog(path, secret=b"k", most_bytes=30_000)
+        log = AuditLog(path, secret=b"k", most_bytes=3000)
         while True:
             if log.record(ruling, [Turn("plain", "flag")]):
                 (count,) = struct.unpack("q", told[:])
                 told[:] = struct.pack("q", count + 1)
-    time.sleep(choose.uniform(0.0, 0.02))
+                if first >= 0:
+                    os.write(first, b"1")
+                    first = -1
+    if k % 4:  # the others are killed while they open the log, if so
+        os.read(begun, 1)
+    time.sleep(choose.uniform(0.0, 0.01))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+    os.close(begun)
+    os.close(first)
 (count,) = struct.unpack("q", told[:])
 folder, name = os.path.split(path)
 files = [os.path.join(folder, other) for other in os.listdir(folder) if other.startswith(name)]
@@ -434,8 +442,8 @@ def test_killed_a_hundred_times_a_log_verifies_and_goes_on(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     count, files, _ = map(int, done.stdout.split())
-    assert count > 100
-    assert files > 10
+    assert count >= 75  # of all that were not killed sooner
+    assert files >= 75 / 4
 
 
 # What replay finds.
