@@ -358,6 +358,18 @@ def whole(path):
     return [line for line in lines_of(path) if line.endswith(b"\n")]
 
 
+@pytest.mark.parametrize(("sync", "times"), [("line", 3), ("rotation", 0)])
+def test_lines_are_forced_to_the_disk_if_asked(bundles, tmp_path, monkeypatch, sync, times):
+    deployment, relay = deployed(bundles / "one")
+    with AuditLog(tmp_path / "log", sync=sync) as relay.log:
+        forced = []
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", forced.append)
+            for k in range(3):
+                deployment.decide(HISTORIES[0], f"c{k}")
+    assert len(forced) == times
+
+
 def test_a_file_that_cannot_be_put_aside_grows_on(bundles, tmp_path, guard):
     with AuditLog(tmp_path / "log", secret=SECRET, most_bytes=1000) as log:
         (tmp_path / "log.000001").touch()
