@@ -25,6 +25,8 @@ from csa_games.cli.command import Command, Group, parser
 from csa_games.cli.progress import Limits, done, duration, seconds_to_target, watched
 from csa_games.evidence import sourced
 from csa_games.game import Progress
+from csa_games.guard.audit import AuditLog
+from csa_games.guard.deployment import Deployment
 from csa_games.runs import read_run
 from csa_games.scenario import builtin_scenarios, read_scenario
 from solvers.driver import check_steps
@@ -76,7 +78,7 @@ def test_every_command_of_the_design_is_there():
         *("games", "show", "solve", "compare", "frontier", "report", "export", "verify"),
         *("guard decide", "efg export", "efg check", "bench", "schema", "doctor"),
         *("sweep", "experiment", "worth"),
-        "guard check",
+        *("guard check", "guard replay", "guard drift"),
     }
 
 
@@ -135,6 +137,8 @@ def commands(run: Path, bundle: Path, folder: Path) -> dict[str, list[str]]:
         "guard decide": [
             *("guard", "decide", str(bundle), "--conversation", "c1", "--history", history)
         ],
+        "guard replay": ["guard", "replay", str(folder / "log"), "--policy", str(bundle)],
+        "guard drift": ["guard", "drift", str(folder / "log"), "--policy", str(bundle)],
         "guard check": ["guard", "check", str(bundle)],
         "efg export": ["efg", "export", "csa_oneshot", str(folder / "oneshot.efg")],
         "efg check": ["efg", "check", str(folder / "in.efg")],
@@ -153,6 +157,9 @@ def test_every_command_in_text_and_in_json(name, run, bundle, tmp_path, capsys):
     if name == "efg check":
         assert main(["efg", "export", "csa_oneshot", str(tmp_path / "in.efg")]) == 0
         capsys.readouterr()
+    if name in ("guard replay", "guard drift"):
+        with AuditLog(tmp_path / "log") as log:
+            Deployment(bundle, audit=log).decide([("plain", "flag")], "c1")
     words = commands(run, bundle, tmp_path)[name]
     assert main(words) == 0
     text = capsys.readouterr().out

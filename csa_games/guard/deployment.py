@@ -26,6 +26,7 @@ from csa_games.guard.bundle import MANIFEST, BundleError, expiry, pairs, sha256
 from csa_games.guard.counters import Counters, Tally
 from csa_games.guard.decide import DEFAULT, DISABLED, ERROR, STALE, Guard
 from csa_games.guard.decision import Decision
+from csa_games.guard.keys import Turn
 from csa_games.guard.sampling import TEST_KEY, scope_of
 from csa_games.guard.store import COARSE
 
@@ -97,8 +98,11 @@ class Activation(NamedTuple):
 class Log(Protocol):
     """Where rulings are recorded."""
 
-    def record(self, ruling: Ruling, history: object) -> object:
-        """Record `ruling`, made for `history`."""
+    def record(self, ruling: Ruling, turns: Sequence[Turn]) -> bool | None:
+        """Record `ruling`, made for `turns`; False if that could not be done.
+
+        The turns hold names only, and are none where there was no history.
+        """
 
 
 class _Arm(NamedTuple):
@@ -273,9 +277,12 @@ class Deployment:
             carried = (decision.action, decision.mechanism, decision.text)
         ruling = self._ruling(decision, carried, arm, _length(history), began)
         if self._audit is not None:
+            turns = () if arm is None else arm.guard.observed(history)
             try:
-                self._audit.record(ruling, history)
+                recorded = self._audit.record(ruling, turns)
             except Exception:  # a full disk must not silence the guard, but it is told
+                recorded = False
+            if recorded is False:
                 with self._lock:
                     self._lost += 1
         return ruling
