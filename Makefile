@@ -16,7 +16,7 @@ INSTALLED := $(VENV)/.installed
 # Progress bars and wheels aside, nothing here needs the network once $(INSTALLED) exists.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-# A file is run by one worker, which makes what its tests share once; long files are not left for last.
+# One worker runs a whole file, and makes what its tests share once; files start in their order.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: install demo test results experiments papers ray docs peers bench clean
