@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -802,7 +803,18 @@ def test_compiled_programs_are_kept_for_the_next_command(tmp_path):
 
 def test_nothing_compiled_is_kept_where_that_is_not_wanted(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    compiled.keep_compiled()  # the tests run with JAX_ENABLE_COMPILATION_CACHE=false
+    chosen = jax.config.jax_compilation_cache_dir
+    assert chosen  # by the tests' own environment
+    compiled.keep_compiled()
+    assert jax.config.jax_compilation_cache_dir == chosen
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        compiled.keep_compiled()
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+        jax.config.update("jax_compilation_cache_dir", chosen)
     assert not (tmp_path / "cache").exists()
     monkeypatch.setattr(method, "keep_compiled", lambda: pytest.fail("kept"))
     words = ["solve", "csa_oneshot", "--no-cache", "--out", str(tmp_path / "run")]
