@@ -19,7 +19,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from csa_games.errors import InputError
 from csa_games.guard.bundle import MANIFEST, BundleError, expiry, pairs, sha256
@@ -28,9 +29,6 @@ from csa_games.guard.decide import DEFAULT, DISABLED, ERROR, STALE, Guard
 from csa_games.guard.decision import Decision
 from csa_games.guard.sampling import TEST_KEY, scope_of
 from csa_games.guard.store import COARSE
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 OFF, SHADOW, ENFORCE = "off", "shadow", "enforce"
 MODES = {
@@ -93,6 +91,7 @@ class Activation(NamedTuple):
     fault: str | None
 
 
+@runtime_checkable
 class Log(Protocol):
     """Where rulings are recorded."""
 
