@@ -19,7 +19,7 @@ from bundles import certified, edited_json, files_of, sealed, solved, sql, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
-from swaps import switch
+from under_load import switch
 
 from csa_games.errors import InputError
 from csa_games.fold import legal_mask
@@ -464,10 +464,12 @@ def test_a_watch_has_an_interval(bundles, seconds):
 # Under load.
 
 
-def test_a_thousand_swaps_lose_no_call(bundles, tmp_path):
-    """Every ruling is that of one of two bundles, whole, and there is one for every call."""
-    done = subprocess.run(  # in a process of its own, as services run: without executed annotations
-        [sys.executable, Path(__file__).with_name("swaps.py"), bundles, tmp_path / "current"],
+@pytest.fixture(scope="module")
+def told(bundles, tmp_path_factory):
+    """Return what happened under load, in a process without executed annotations."""
+    link = tmp_path_factory.mktemp("load") / "current"
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("under_load.py"), bundles, link],
         capture_output=True,
         text=True,
         timeout=250,
@@ -475,12 +477,30 @@ def test_a_thousand_swaps_lose_no_call(bundles, tmp_path):
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def test_a_thousand_swaps_lose_no_call(told):
+    """Every ruling is that of one of two bundles, whole, and there is one for every call."""
     assert told["failed"] == []
     assert told["activations"] == 1001
     assert told["counted"] == told["calls"] == sum(told["seen"].values())
     assert len(told["seen"]) == 2  # both have decided, many times
     assert min(told["seen"].values()) > 50
+
+
+def test_retries_never_change_the_response(told):
+    assert list(told["retried"].values()) == [10_000]
+    assert max(told["policy"].values()) < 0.9  # though the row mixes
+
+
+def test_frequencies_over_conversations_are_the_policy(told):
+    names = list(told["policy"])
+    drawn = [told["drawn"].get(name, 0) for name in names]
+    expected = [10_000 * told["policy"][name] for name in names]
+    assert sum(drawn) == 10_000
+    assert min(expected) > 5
+    assert chisquare(drawn, expected).pvalue > 0.001
 
 
 def test_counters_count_every_kind(bundles):
@@ -519,31 +539,6 @@ def test_identities_are_one_of_a_kind(bundles):
     with ThreadPoolExecutor(4) as pool:
         ids = list(pool.map(lambda k: deployments[k % 2].decide(ASKED, "c1").id, range(400)))
     assert len(set(ids)) == 400
-
-
-# An adversary who retries, and the frequencies of the policy.
-
-
-def test_retries_never_change_the_response(bundles):
-    deployment = Deployment(bundles / "b1", secret=SECRET)
-    first = deployment.decide(ASKED, "c1")
-    assert max(first.decision.probabilities.values()) < 1
-    for _ in range(10_000):
-        assert deployment.decide(ASKED, "c1").enforced == first.enforced
-
-
-def test_frequencies_over_conversations_are_the_policy(bundles):
-    deployment = Deployment(bundles / "b1", secret=SECRET)
-    n = 10_000
-    drawn = Counter(deployment.decide(ASKED, f"account {k}").enforced for k in range(n))
-    shares = deployment.decide(ASKED, "c1").decision.probabilities
-    likely = {name: share for name, share in shares.items() if share * n > 5}
-    assert len(likely) > 2
-    rest = n - sum(drawn[name] for name in likely)
-    assert rest <= 5 * (1 + n * (1 - sum(likely.values())))
-    total = sum(likely.values())
-    expected = [(n - rest) * share / total for share in likely.values()]
-    assert chisquare([drawn[name] for name in likely], expected).pvalue > 0.001
 
 
 @pytest.mark.parametrize("name", ["csa_oneshot", "guard_cascade"])  # test_guard: crisis_guidance

@@ -1,4 +1,8 @@
-"""Swap two bundles a thousand times while threads decide, and tell what they were answered."""
+"""A deployment under load, as services run it: without executed annotations.
+
+Two bundles are swapped a thousand times while threads decide; somebody tries ten thousand times in
+one conversation; ten thousand try once.
+"""
 
 import json
 import os
@@ -12,6 +16,7 @@ from csa_games.guard import Deployment, Guard
 
 SECRET = b"a secret of the tests"
 SWAPS = 1000
+TRIES = 10_000
 
 
 def switch(link: Path, folder: Path) -> None:
@@ -73,5 +78,17 @@ def swap(bundles: Path, link: Path) -> dict:
     }
 
 
+def draws(bundle: Path) -> dict:
+    """Return what one conversation is answered, however often it asks, and what many are."""
+    deployment = Deployment(bundle, secret=SECRET)
+    asked = [("plain", "flag")]
+    return {
+        "retried": Counter(deployment.decide(asked, "c1").enforced for _ in range(TRIES)),
+        "drawn": Counter(deployment.decide(asked, f"account {k}").enforced for k in range(TRIES)),
+        "policy": deployment.decide(asked, "c1").decision.probabilities,
+    }
+
+
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(swap(Path(sys.argv[1]), Path(sys.argv[2]))))
+    place, link = map(Path, sys.argv[1:])
+    sys.stdout.write(json.dumps(swap(place, link) | draws(place / "b1")))
