@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from csa_games.guard.bundle import Terms
 from csa_games.guard.keys import Turn, coarse_key, state_key
 from csa_games.guard.signals import ASK, SIGNAL, read, shown
-from csa_games.guard.store import COARSE, NOISE, Row, Store
+from csa_games.guard.store import COARSE, NOISE, Play, Store
 
 
 class MalformedError(ValueError):
@@ -88,6 +88,8 @@ def _turn(terms: Terms, number: int, given: object) -> tuple[Turn, str]:
             "and response, or a tuple of them."
         )
     ask, signal, response = cells
+    if isinstance(response, str):
+        response = str.__str__(response)  # of subclasses, such as enumerations, the text
     if (
         type(ask) is type(signal) is str
         and ask in terms.asks
@@ -114,7 +116,7 @@ def _read(terms: Terms, what: str, names: Sequence[str], given: object) -> tuple
     if given is None:
         return None, "is missing"
     if isinstance(given, str):
-        text = str.__str__(given)  # of subclasses, such as enumerations, the text
+        text = str.__str__(given)
         return (text, "") if text in names else (None, _none_of(text, names))
     if not isinstance(given, Mapping):
         return None, f"is of type {type(given).__name__}, expected a name"
@@ -142,7 +144,7 @@ class Found(NamedTuple):
     coarser ones, then the constant response. `why` says why not the state's own, or nothing.
     """
 
-    row: Row
+    row: Play
     rung: int
     key: str | None
     why: str
@@ -158,7 +160,7 @@ def find(terms: Terms, store: Store, turns: Sequence[Turn], why: str = "") -> Fo
     key = None if why else state_key(turns)
     why = why or _ended(terms, turns)
     if key is not None and not why:
-        row = store.get(key)
+        row = store.play(key)
         if row is None:
             why = "The scenario holds this state to be impossible."
         elif row.trust == NOISE:
@@ -175,24 +177,19 @@ def find(terms: Terms, store: Store, turns: Sequence[Turn], why: str = "") -> Fo
             "signal" in features and last.signal is None
         ):
             continue
-        row = store.get(coarse_key(turns, features))
+        row = store.play(coarse_key(turns, features))
         if row is not None:
             return Found(row, k + 1, key, why)
     return Found(constant(terms), len(terms.rungs) + 1, key, why)
 
 
-def constant(terms: Terms) -> Row:
-    """Return the row below all others: the default response, about which nothing is known."""
-    return Row(
+def constant(terms: Terms) -> Play:
+    """Return what is below all rows: the default response, about which nothing is known."""
+    return Play(
         key=coarse_key((Turn("", ""),), ()),
         trust=COARSE,
         own_reach=None,
-        reach=0.0,
-        margin=None,
-        loss=None,
         probabilities=tuple(float(name == terms.default) for name in terms.responses),
-        posterior=None,
-        values=None,
     )
 
 
