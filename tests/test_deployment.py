@@ -313,7 +313,7 @@ def test_a_failed_activation_keeps_the_last_good_bundle(bundles, current, tmp_pa
     assert activation.changed is False
     assert (activation.revision, activation.sequence) == (before.decision.revision, 1)
     assert activation.fault == deployment.last.fault
-    assert activation.fault
+    assert 0 < len(activation.fault) < 2000
     assert deployment.decide(ASKED, "c1").decision == before.decision
     assert deployment.counters.failures == 1
     switch(current, bundles / "b2")  # and the next good one is taken

@@ -48,6 +48,7 @@ PASS, BLOCK = "pass", "block"
 STABLE, CANARY = "stable", "canary"
 
 SHARE_BITS = 52  # of a scope, which choose the arm
+TOLD = 5  # faults of a bundle that an activation tells
 SETTLED = 2.0  # seconds after which a second change of a file gets another time
 
 
@@ -336,7 +337,7 @@ class Deployment:
                 self._arms = arms  # one reference: a decision sees all of a change, or nothing
         stable = arms.get(STABLE)
         fault = " ".join(
-            f"{'' if name == STABLE else 'The canary: '}{'; '.join(error.faults)}."
+            f"{'' if name == STABLE else 'The canary: '}{'; '.join(_few(error.faults))}."
             for name, error in errors.items()
         )
         activation = Activation(
@@ -442,6 +443,12 @@ def _revision(folder: Path) -> str | None:
 def _settled(files: _Looks) -> bool:
     newest = max((changed for _, changed, _, _ in files), default=0)
     return abs(time.time_ns() - newest) > SETTLED * 10**9
+
+
+def _few(faults: Sequence[str]) -> Sequence[str]:
+    """Return the first faults, and how many more there are: every probe may have failed."""
+    more = len(faults) - TOLD
+    return faults if more <= 0 else (*faults[:TOLD], f"and {more} more like these")
 
 
 def _guard(arms: Mapping[str, _Arm], name: str) -> Guard | None:
