@@ -24,7 +24,6 @@ from csa_games.guard.bundle import (
     SCENARIO,
     SIGNATURE,
     canonical,
-    integrity,
     listing,
     parse,
     sha256,
@@ -107,15 +106,12 @@ def test_one_changed_byte_is_refused(place, files, name, data):
         refused(place / "b", place / "keys", *(EVERY if name == MANIFEST else (name,)))
 
 
-def test_no_byte_of_manifest_and_signature_is_without_meaning(files):
-    # Every position, and every bit in turn: so the case of letters, and what base64 leaves over.
-    for name in (MANIFEST, SIGNATURE):
-        for position, byte in enumerate(files[name]):
-            flipped = with_byte(files[name], position, byte ^ 1 << (position % 8))
-            touched = files | {name: flipped}
-            assert (name == MANIFEST and integrity(touched)) or check(
-                touched[MANIFEST], touched[SIGNATURE], RELEASE[1:]
-            ).faults
+def test_no_byte_of_the_envelope_is_without_meaning(files):
+    # Nothing hashes it, so that every position is tried, and every bit in turn: the case of
+    # letters, and what base64 leaves over.
+    for position, byte in enumerate(files[SIGNATURE]):
+        touched = with_byte(files[SIGNATURE], position, byte ^ 1 << (position % 8))
+        assert check(files[MANIFEST], touched, RELEASE[1:]).faults
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -338,7 +334,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(FILES), st.binary(max_size=40) | JSON.map(lambda v: json.dumps(v).encode()))
 @example(SCENARIO, b'{"name": "\\ud800"}')
 @example(RESPONSES, b'{"comply": {"mechanism": "pass", "text": "\\ud800", "ends": false}}')
