@@ -97,7 +97,7 @@ class Table:
     solution: Solution
     exact: Rows
     coarse: Rows
-    users: tuple[tuple[str, ...], Float[np.ndarray, "I B"]]
+    users: tuple[tuple[str, ...], Float[np.ndarray, "N B"]]
     served: tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]
 
     def save(
