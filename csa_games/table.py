@@ -97,7 +97,7 @@ class Table:
     solution: Solution
     exact: Rows
     coarse: Rows
-    users: tuple[tuple[str, ...], Float[np.ndarray, "I B"]]
+    users: tuple[tuple[str, ...], Float[np.ndarray, "N B"]]
     served: tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]
 
     def save(
@@ -314,7 +314,7 @@ def _served(scenario: Scenario, exact: Rows, rungs: list[Grouped]) -> Float[np.n
 
 def _users(
     game: Game, scenario: Scenario, policy: Float[np.ndarray, "I A"]
-) -> tuple[tuple[str, ...], Float[np.ndarray, "I B"]]:
+) -> tuple[tuple[str, ...], Float[np.ndarray, "N B"]]:
     ask = {part.name: b for b, part in enumerate(scenario.asks)}
     by_ask = np.zeros((len(policy), len(ask)))
     for i, labels in enumerate(game.names.actions[USER]):
