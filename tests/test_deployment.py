@@ -90,7 +90,7 @@ def test_enforcing_carries_the_verdict_out(bundles):
     )
     assert (ruling.mode, ruling.arm, ruling.turn, ruling.sequence) == ("enforce", "stable", 1, 1)
     assert ruling.latency_ns > 0
-    assert log == [(ruling, ASKED)]
+    assert log == [(ruling, deployment.guard.observed(ASKED))]  # names alone, whatever came in
     assert json.loads(json.dumps(ruling.as_dict()))["decision"] == decision.as_dict()
 
 
