@@ -50,7 +50,7 @@ def faults(guard: Guard, data: bytes) -> list[str]:
 
 
 def _on_test_key(guard: Guard) -> Guard:
-    return replace(guard, revision="golden", secret=TEST_KEY)
+    return replace(guard, revision="golden", secret=TEST_KEY, argmax=False)
 
 
 def _probe(guard: Guard, history: Any, conversation: Any) -> dict[str, Any]:
