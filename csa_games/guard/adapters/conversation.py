@@ -14,7 +14,6 @@ are classified again with every request, and the guard's own past responses foll
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -165,12 +164,15 @@ PLACES: dict[str, Callable[[list[Any], str], list[Any]]] = {
 
 
 def identity(stamps: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Return the conversation that draws stick to: what a host stamped under `names`.
+    """Return the conversation that draws stick to: the first of `names` that a host stamped.
 
-    They must be what a client cannot choose. Where nothing is stamped it is one and the same for
-    everybody: then nobody draws again, either.
+    It must be what a client cannot choose. Where there is none, it is the same for everybody: then
+    nobody draws again, but all draw the same.
     """
-    return json.dumps([stamps.get(name) for name in names], default=str, sort_keys=True)
+    for name in names:
+        if isinstance(stamps.get(name), str) and stamps[name]:
+            return f"{name}={stamps[name]}"
+    return ""
 
 
 def note(ruling: Any, done: Act) -> dict[str, Any]:

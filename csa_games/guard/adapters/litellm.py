@@ -30,7 +30,8 @@ Nothing but the last step needs LiteLLM, and it is imported with `CSAGuard`, not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -43,7 +44,6 @@ from csa_games.guard.adapters.conversation import (
     ROUTE,
     STEER,
     TEXT,
-    Act,
     act,
     identity,
     note,
@@ -51,10 +51,16 @@ from csa_games.guard.adapters.conversation import (
 )
 from csa_games.guard.adapters.service import service
 
-STAMPED = ("user_api_key_hash",)
-"""Who is answered, unless `identity` says otherwise: whoever holds the key."""
+STAMP = "user_api_key_"
+"""How names begin that the proxy alone can stamp: it drops them from what clients send."""
 
-OWN = ("place", "routes", "instead", "identity")
+OWN = {
+    "place": "last",
+    "routes": {},
+    "instead": INSTEAD,
+    "identity": [STAMP + "hash"],  # whoever holds the key
+}
+"""The settings of this host, and what they are unless set."""
 
 
 class RefusedError(RuntimeError):
@@ -62,56 +68,133 @@ class RefusedError(RuntimeError):
 
 
 class Hook:
-    """What the guardrail does, apart from its host."""
+    """What the guardrail does, apart from its host; raises `RefusedError` for wrong settings."""
 
     def __init__(self, settings: object, event_hook: object) -> None:
         try:
             _check_mode(event_hook)
             if not isinstance(settings, Mapping):
                 raise InputError(f"csa: found {type(settings).__name__}, expected settings by name")
+            own = {**OWN, **{name: settings[name] for name in OWN if name in settings}}
+            _check(own)
+            self._place, self._routes, self._instead, self._identity = own.values()
             self._service = service({k: v for k, v in settings.items() if k not in OWN})
-            self._place = settings.get("place", "last")
-            if self._place not in PLACES:
-                raise InputError(
-                    f"csa.place: found {self._place!r}, expected one of {', '.join(PLACES)}"
-                )
-            self._routes = _texts("routes", settings.get("routes", {}), Mapping)
-            self._instead = settings.get("instead", INSTEAD)
-            self._identity = _texts("identity", settings.get("identity", STAMPED), Sequence)
         except InputError as error:
             raise RefusedError(str(error)) from None
 
-    async def apply(self, guardrail: Any, inputs: Any, request: Any, kind: str) -> Any:
+    async def apply(self, guardrail: Any, inputs: Any, request: Any, input_type: str) -> Any:
         """Carry out the ruling on `request`: return `inputs`, or raise what `guardrail` raises."""
-        if kind != "request":
+        if input_type != "request":
             return inputs
+        # In a thread: a classifier may take long, and the proxy has one loop for all requests.
         ruling = await asyncio.to_thread(
             self._service.rule, _messages(inputs), identity(_stamps(request), self._identity)
         )
-        able = [PASS, TEXT, STEER]
-        if ruling.enforced in self._routes and guardrail._get_session_id_from_request_data(request):
-            able.append(ROUTE)
+        able = [PASS, TEXT, STEER, *([ROUTE] if ruling.enforced in self._routes else [])]
         done = act(ruling, able, self._instead)
-        if done.mechanism == STEER and not self._steer(guardrail, request, done.text):
+        if done.mechanism == ROUTE:
+            with suppress(ValueError):  # LiteLLM does not route what names no conversation
+                guardrail.raise_sensitive_data_route_exception(
+                    route_to_model=self._routes[done.response],
+                    request_data=request,
+                    detection_info=note(ruling, done),
+                )
             done = act(ruling, [PASS, TEXT], self._instead)
         if done.mechanism == TEXT:
             guardrail.raise_passthrough_exception(
-                violation_message=done.text, request_data=request, detection_info=note(ruling, done)
-            )
-        if done.mechanism == ROUTE:
-            guardrail.raise_sensitive_data_route_exception(
-                route_to_model=self._routes[done.response],
+                violation_message=done.text,
                 request_data=request,
                 detection_info=note(ruling, done),
             )
         if done.mechanism == BLOCK:
-            raise _blocked(done, self._instead)
-        return inputs
+            raise import_module("fastapi").HTTPException(
+                status_code=400,
+                detail={"error": done.text or self._instead, "id": ruling.id},
+            )
+        return _told(inputs, done.text, self._place) if done.mechanism == STEER else inputs
 
-    def _steer(self, guardrail: Any, request: Any, text: str) -> bool:
-        """Put `text` into the request, and return whether the model will see it."""
-        messages = request.get("messages")
-        if self._place == "last" or request.get("input") is not None or not messages:
-            return bool(guardrail.inject_advisory_message(request, text))
-        request["messages"] = steered(messages, text, self._place)
-        return True
+
+def guardrail_class(base: type) -> type:
+    """Return `CSAGuard` over `base`, which is LiteLLM's `CustomGuardrail`."""
+
+    class CSAGuard(base):  # type: ignore[misc]
+        """The guardrail that LiteLLM makes of an entry of its configuration."""
+
+        def __init__(self, csa: Any = None, event_hook: Any = None, **options: Any) -> None:
+            self._hook = Hook(csa, event_hook)
+            # The table decides at every turn anew where to route.
+            options["sticky_session_routing"] = False
+            super().__init__(event_hook=event_hook, **options)
+
+        async def apply_guardrail(
+            self, inputs: Any, request_data: Any, input_type: str, logging_obj: Any = None
+        ) -> Any:
+            """Return `inputs` if the model is to be called, and raise otherwise."""
+            return await self._hook.apply(self, inputs, request_data, input_type)
+
+    return CSAGuard
+
+
+def __getattr__(name: str) -> Any:
+    if name != "CSAGuard":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    host = import_module("litellm.integrations.custom_guardrail")
+    made = globals()[name] = guardrail_class(host.CustomGuardrail)
+    return made
+
+
+def _check_mode(event_hook: object) -> None:
+    """Raise unless the proxy asks before the model is called, and at no other time."""
+    hooks = event_hook if isinstance(event_hook, list) else [event_hook]
+    named = [getattr(hook, "value", hook) for hook in hooks]
+    if named != ["pre_call"]:
+        raise InputError(
+            f"mode: found {named}, expected pre_call: the policy decides before the model is "
+            "called. To decide and let everything pass, set csa.mode to shadow"
+        )
+
+
+def _check(own: Mapping[str, Any]) -> None:
+    """Raise for settings of this host that are none."""
+    if own["place"] not in PLACES:
+        raise InputError(f"csa.place: found {own['place']!r}, expected one of {', '.join(PLACES)}")
+    routes, names = own["routes"], own["identity"]
+    if not (isinstance(routes, Mapping) and all(isinstance(to, str) for to in routes.values())):
+        raise InputError(f"csa.routes: found {routes!r}, expected models by response")
+    if not (isinstance(own["instead"], str) and own["instead"]):
+        raise InputError(f"csa.instead: found {own['instead']!r}, expected a text")
+    if not isinstance(names, list) or not all(str(name).startswith(STAMP) for name in names):
+        raise InputError(
+            f"csa.identity: found {names!r}, expected names that begin with {STAMP}: what clients "
+            "send under other names is theirs to choose"
+        )
+
+
+def _messages(inputs: Mapping[str, Any]) -> Any:
+    """Return the messages of a request; of a completion, which has texts only, one each."""
+    texts = inputs.get("texts") or []
+    return inputs.get("structured_messages") or [
+        {"role": "user", "content": text} for text in texts
+    ]
+
+
+def _told(inputs: Mapping[str, Any], text: str, place: str) -> dict[str, Any]:
+    """Return `inputs` with `text` for the model, which LiteLLM writes into the request.
+
+    (What is written into the request here instead would be lost again on some of its routes.)
+    """
+    if inputs.get("structured_messages"):
+        return {**inputs, "structured_messages": steered(inputs["structured_messages"], text, place)}
+    texts = list(inputs.get("texts") or [""])
+    return {**inputs, "texts": [*texts[:-1], f"{texts[-1]}\n\n{text}"]}
+
+
+def _stamps(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the proxy stamped on a request; by its route it is in one of two places."""
+    found: dict[str, Any] = {}
+    for place in ("litellm_metadata", "metadata"):
+        stamped = request.get(place)
+        if isinstance(stamped, Mapping):
+            found.update({name: value for name, value in stamped.items() if value is not None})
+    return found
+

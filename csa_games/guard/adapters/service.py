@@ -51,10 +51,16 @@ def service(settings: object) -> Service:
     """
     if not isinstance(settings, Mapping):
         raise InputError(f"csa: found {type(settings).__name__}, expected settings by name")
-    faults = [f"csa.{name}: is missing, expected {SETTINGS[name]}" for name in REQUIRED
-              if not settings.get(name)]
-    faults += [f"csa.{name}: is no setting, expected one of {', '.join(SETTINGS)}"
-               for name in settings if name not in SETTINGS]
+    faults = [
+        f"csa.{name}: is missing, expected {SETTINGS[name]}"
+        for name in REQUIRED
+        if not settings.get(name)
+    ]
+    faults += [
+        f"csa.{name}: is no setting, expected one of {', '.join(SETTINGS)}"
+        for name in settings
+        if name not in SETTINGS
+    ]
     if faults:
         raise InputError(*faults)
     given = dict(settings)
