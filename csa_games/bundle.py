@@ -19,6 +19,7 @@ from csa_games.guard.bundle import (
     ROWS,
     SCENARIO,
     SCHEMA,
+    SCOPE,
     canonical,
     listing,
     parse,
@@ -66,7 +67,7 @@ def bundle_files(
         "completeness": "fallback",
         "sampling": {
             "mode": DRAW,
-            "scope": "conversation",
+            "scope": SCOPE,
             "epoch": "",
             "test_key": TEST_KEY.decode(),
         },

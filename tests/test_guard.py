@@ -26,7 +26,7 @@ from csa_games.guard.__main__ import main
 from csa_games.guard.bundle import GOLDEN, MANIFEST, RESPONSES, ROWS, parse, terms_of
 from csa_games.guard.decide import from_files
 from csa_games.guard.keys import Turn, coarse_key, state_key, turns_of, user_key
-from csa_games.guard.sampling import TEST_KEY, draw, pick
+from csa_games.guard.sampling import TEST_KEY, draw, pick, scope_of
 from csa_games.guard.store import Store, _fill_from_file
 from csa_games.table import tabulate
 
@@ -195,9 +195,6 @@ MALFORMED = [
     (["plain"], "Turn 1 is of type str"),
     ([("plain",)], "Turn 1 is of type tuple"),
     ([("plain", "flag", None, None)], "Turn 1 is of type tuple"),
-    ([{}], "The ask of turn 1 is of type NoneType, expected text."),
-    ([{"ask": "plain"}], "The signal of turn 1 is of type NoneType, expected text."),
-    ([("plain", 1)], "The signal of turn 1 is of type int, expected text."),
     ([("plain", "flag", 1)], "The response of turn 1 is of type int, expected text."),
     ([("plain", "flag", "refuse")], "Turn 1, the last, has a response already"),
     ([("plain", "flag"), ("plain", "flag")], "Turn 1 has no response, expected one before turn 2."),
@@ -304,18 +301,36 @@ def test_hostile_input_gets_a_decision(guard, history, conversation):
 # Draws.
 
 
-def test_the_draw_is_hmac_by_the_book():
-    # RFC 2104, without the library: H(K ^ opad, H(K ^ ipad, text)).
-    def hmac(key, text):
-        block = key.ljust(64, b"\0")
-        inner = hashlib.sha256(bytes(x ^ 0x36 for x in block) + text).digest()
-        return hashlib.sha256(bytes(x ^ 0x5C for x in block) + inner).digest()
+def hmac_by_the_book(key, *parts):
+    """Return RFC 2104 without the library: H(K ^ opad, H(K ^ ipad, text))."""
+    text = b"".join(bytes([0, 0, 0, 0, 0, 0, 0, len(part)]) + part for part in parts)
+    block = key.ljust(64, b"\0")
+    inner = hashlib.sha256(bytes(x ^ 0x36 for x in block) + text).digest()
+    return hashlib.sha256(bytes(x ^ 0x5C for x in block) + inner).hexdigest()
 
-    text = b"".join(
-        bytes([0, 0, 0, 0, 0, 0, 0, len(part)]) + part for part in (b"c1", b"plain:flag", b"r", b"")
-    )
-    number = int(hmac(SECRET, text).hex()[:16], 16)
-    assert draw(SECRET, "c1", "plain:flag", "r", "") == number / 2**64
+
+def test_scope_and_draw_are_hmac_by_the_book(guard):
+    scope = hmac_by_the_book(SECRET, b"conversation", b"c1")
+    assert scope_of(SECRET, "c1") == scope
+    parts = (scope.encode(), MIXED.encode(), guard.revision.encode(), b"")
+    number = int(hmac_by_the_book(SECRET, *parts)[:16], 16)
+    assert draw(SECRET, scope, MIXED, guard.revision, "") == number / 2**64
+    decision = guard.decide(turns_of(MIXED), "c1")
+    assert (decision.scope, decision.u) == (scope, number / 2**64)
+
+
+def test_a_scope_decides_as_its_conversation_does(guard):
+    for history in ([("contextualised", "clear")], [("plain", "no such signal")], None):
+        decision = guard.decide(history, "c1")
+        assert guard.decide_in(history, decision.scope) == decision
+
+
+@pytest.mark.parametrize("scope", [None, 7, b"0" * 64, "", "account 17", "0" * 63, "0" * 64 + "\n"])
+def test_what_is_no_scope_is_refused_and_not_told(guard, scope):
+    decision = guard.decide_in([("plain", "flag")], scope)
+    assert (decision.reason, decision.action, decision.scope) == ("ERROR", "guide", None)
+    assert "The scope is not one: expected 64 hexadecimal digits." in decision.explanation
+    assert "account 17" not in json.dumps(decision.as_dict())
 
 
 def test_parts_do_not_run_together():
@@ -396,7 +411,8 @@ def test_without_a_secret_draws_are_those_of_the_published_key_and_say_so(folder
     open_guard = Guard.load(folder)
     decision = open_guard.decide([("contextualised", "clear")], "c1")
     assert not decision.keyed
-    assert decision.u == draw(TEST_KEY, "c1", MIXED, open_guard.revision, "")
+    assert decision.scope == scope_of(TEST_KEY, "c1")
+    assert decision.u == draw(TEST_KEY, decision.scope, MIXED, open_guard.revision, "")
     assert "anyone can predict this draw" in decision.explanation
     keyed = guard.decide([("contextualised", "clear")], "c1")
     assert keyed.keyed
@@ -431,7 +447,9 @@ def test_an_explanation_reads_like_this(folder, guard):
 
 
 def test_every_reason_has_an_explanation():
-    assert set(REASONS) == {"MATCH", "SPLIT", "BACKOFF", "DEFAULT", "ERROR"}
+    assert set(REASONS) == {
+        *("MATCH", "SPLIT", "BACKOFF", "DEFAULT", "ERROR", "STALE", "DISABLED"),
+    }
 
 
 # Keys.

@@ -11,11 +11,13 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
 from csa_games.errors import InputError
 from csa_games.guard.keys import FEATURES, KEY_VERSION
+from csa_games.guard.signals import Reader, reader_faults, reader_from
 
 First = TypeVar("First")
 Second = TypeVar("Second")
@@ -28,7 +30,8 @@ RESPONSES, GOLDEN, CARD = "responses.json", "golden.jsonl", "CARD.md"
 FILES = (CARD, GOLDEN, ROWS, RESPONSES, SCENARIO)
 """Every file of a bundle but the manifest, sorted by name."""
 
-DRAW = "hmac-sha256"
+DRAW, SCOPE = "hmac-sha256", "hmac-sha256 of conversation"
+"""How bundles draw, and by what: `csa_games.guard.sampling`."""
 
 
 class BundleError(InputError):
@@ -51,6 +54,9 @@ class Terms:
     rungs: tuple[tuple[str, ...], ...]
     default: str
     epoch: str
+    not_after: str | None
+    sequence: int
+    readers: Mapping[str, Reader]
 
 
 def canonical(value: Any) -> bytes:
@@ -176,6 +182,7 @@ def repeated(scenario: Mapping[str, Any]) -> dict[str, Any]:
         "actions": names("responses"),
         "ending_actions": names("responses", ending=True),
         "fallback": scenario["fallback"],
+        "readers": spelled(scenario.get("readers", [])),
     }
 
 
@@ -206,7 +213,22 @@ def terms_of(manifest: Mapping[str, Any]) -> Terms:
         rungs=tuple(map(tuple, manifest["fallback"]["rungs"])),
         default=manifest["fallback"]["response"],
         epoch=manifest["sampling"]["epoch"],
+        not_after=manifest.get("not_after"),
+        sequence=manifest["sequence"],
+        readers={part["name"]: reader_from(part) for part in manifest["readers"]},
     )
+
+
+def expiry(not_after: str) -> datetime:
+    """Return the first moment at which a bundle with this `not_after` is past its time, in UTC.
+
+    A date is meant to its end. Raises ValueError for what is no date.
+    """
+    if "T" in not_after:
+        moment = datetime.strptime(not_after, "%Y-%m-%dT%H:%M:%SZ")
+    else:
+        moment = datetime.strptime(not_after, "%Y-%m-%d") + timedelta(days=1)
+    return moment.replace(tzinfo=timezone.utc)  # noqa: UP017 - Python 3.9
 
 
 def _unreadable(manifest: Any) -> Iterator[str]:
@@ -242,7 +264,8 @@ SHAPE: dict[str, Any] = {
     "hit_policy": "UNIQUE",
     "completeness": "fallback",
     "fallback": {"rungs": [[str]], "response": str},
-    "sampling": {"mode": DRAW, "scope": "conversation", "epoch": str, "test_key": str},
+    "readers": [{"name": str, "gives": str, "kind": str}],
+    "sampling": {"mode": DRAW, "scope": SCOPE, "epoch": str, "test_key": str},
     "trust": {"own_reach": _Real, "deviation": _Real, "loss": _Real, "epsilon": _Real},
     "solution": {
         "method": str,
@@ -324,6 +347,7 @@ def _contradictions(manifest: dict[str, Any]) -> Iterator[str]:
     for k, rung in enumerate(fallback["rungs"]):
         if not rung or not set(rung) <= set(FEATURES):
             yield f"fallback.rungs[{k}]: found {rung}, expected some of {list(FEATURES)}"
+    yield from reader_faults(manifest["readers"], manifest["asks"], manifest["signals"])
 
 
 def _is_real(text: str) -> bool:

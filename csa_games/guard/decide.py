@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from csa_games.errors import InputError
 from csa_games.guard.bundle import (
@@ -24,19 +25,34 @@ from csa_games.guard.bundle import (
 )
 from csa_games.guard.explain import choice_in_words, row_in_words, state_in_words
 from csa_games.guard.keys import Turn
-from csa_games.guard.ladder import Found, MalformedError, constant, find, turns_from
-from csa_games.guard.sampling import TEST_KEY, draw, pick
+from csa_games.guard.ladder import (
+    Found,
+    MalformedError,
+    constant,
+    find,
+    observations_from,
+    turns_from,
+)
+from csa_games.guard.sampling import TEST_KEY, draw, pick, scope_of
 from csa_games.guard.store import Store
 
+if TYPE_CHECKING:
+    from typing import TypeGuard  # Python 3.10
+
 MATCH, SPLIT, BACKOFF, DEFAULT, ERROR = "MATCH", "SPLIT", "BACKOFF", "DEFAULT", "ERROR"
+STALE, DISABLED = "STALE", "DISABLED"
 REASONS = {
     MATCH: "the row of this very state, which always plays one response",
     SPLIT: "the row of this very state, which mixes responses",
     BACKOFF: "a coarser row, as the table has none to trust for this state",
     DEFAULT: "the constant response, as no coarser row applies either",
     ERROR: "the constant response, as what came in is no history or no conversation",
+    STALE: "as it would be, but of a bundle that is past its time",
+    DISABLED: "nothing was decided, as the deployment is switched off",
 }
 """Why a decision is what it is. The share of BACKOFF and DEFAULT is the alarm for drift."""
+
+SCOPE = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -49,9 +65,9 @@ class Decision:
     `margin` is how far the best of them is above the second best, whatever the row plays: about 0
     where it mixes with reason. `trust` is the mark of the row that decided. `key` is the state's
     own, None for a state that the scenario has no names for; `key_used` is that of the row that
-    decided, `rung` its place on the ladder: 0 exact, 1 and up coarser, the last the constant. `u`
-    is the number drawn; unless `keyed`, it was drawn under the published test key, and anyone can
-    predict it.
+    decided, `rung` its place on the ladder: 0 exact, 1 and up coarser, the last the constant.
+    `scope` is the keyed hash of the conversation, by which `u` was drawn; None where there was no
+    conversation. Unless `keyed`, both are of the published test key, and anyone can predict them.
     """
 
     action: str
@@ -67,6 +83,7 @@ class Decision:
     key: str | None
     key_used: str
     rung: int
+    scope: str | None
     u: float
     keyed: bool
     revision: str
@@ -76,12 +93,22 @@ class Decision:
         return asdict(self)
 
 
+class Chosen(NamedTuple):
+    """The row that decides a state, the response `k` that it plays there, and the number drawn."""
+
+    found: Found
+    k: int
+    u: float
+
+
 @dataclass(frozen=True, eq=False)
 class Guard:
     """A bundle, checked and ready to decide. It never changes, and threads may share it.
 
     `Guard.load` makes one. Its fields are what the manifest says about deciding, what is in
     `responses.json`, the rows, the revision that draws are bound to and the secret that keys them.
+    With `argmax` it plays the likeliest response of a row and draws nothing: that is another policy
+    than the one in the bundle, and neither value nor gap of the certificate are its own.
     """
 
     terms: Terms
@@ -89,6 +116,7 @@ class Guard:
     store: Store
     revision: str
     secret: bytes | None = field(default=None, repr=False)
+    argmax: bool = False
 
     @classmethod
     def load(cls, folder: Path | str, secret: bytes | None = None) -> Guard:
@@ -107,53 +135,147 @@ class Guard:
         """Return the decision for the last turn of `history`; never raises.
 
         `history` is a sequence of turns, each a mapping with "ask", "signal" and, except in the
-        last, "response", or a tuple in that order. `conversation` is a text that draws stick to:
-        an identity that the client cannot choose, because a chat id is drawn again by opening a new
-        chat. States that the table does not know go down the ladder of the manifest; what is no
-        history at all gets the constant response, with the reason ERROR.
+        last, "response", or a tuple in that order. Asks and signals are names, None, or what a
+        classifier emitted together with the name of a reader: {"reader": "guard", "score": 0.3}.
+        `conversation` is a text that draws stick to: an identity that the client cannot choose,
+        because a chat id is drawn again by opening a new chat. States that the table does not know,
+        and turns whose ask or signal is missing or cannot be read, go down the ladder of the
+        manifest; what is no history at all gets the constant response, with the reason ERROR.
+        """
+        if not isinstance(conversation, str):
+            return self._refuse(
+                f"The conversation is of type {type(conversation).__name__}, expected text.", None
+            )
+        return self.decide_in(history, scope_of(self.secret or TEST_KEY, conversation))
+
+    def decide_in(self, history: object, scope: object) -> Decision:
+        """Return what `decide` does for a conversation whose `scope`, as in a log, is at hand.
+
+        `csa_games.guard.sampling.scope_of` makes scopes. What is none gets the reason ERROR.
+        """
+        if not _is_scope(scope):
+            # What was mistaken for a scope may be an id, which is nobody's business.
+            return self._refuse("The scope is not one: expected 64 hexadecimal digits.", None)
+        try:
+            told = turns_from(self.terms, history)
+            return self._decision(told.turns, self._choose(told.turns, told.why, scope), scope)
+        except MalformedError as error:
+            return self._refuse(str(error), scope)
+        except Exception as error:  # hosts pass on what clients send, and it must get an answer
+            return self._refuse(f"Reading the history raised {type(error).__name__}.", scope)
+
+    def follow(self, observations: object, conversation: object) -> tuple[Decision, ...]:
+        """Return the decision for each turn of a conversation, of its asks and signals alone.
+
+        Hosts have the messages of a conversation, but not what was answered to them by which
+        strategy. `observations` is a history without responses: the guard's own are filled in,
+        which is exact, because draws are keyed. Whichever rung of the ladder decided a turn, what
+        it played counts as the response of that turn; a turn without a name for ask or signal
+        leaves the states of the scenario for good, so all after it are answered by the ladder, and
+        so are turns after the conversation has ended. Three things make this another past than the
+        one that happened: a host that carried out something else (as in shadow mode), a revision
+        that has changed since, and a classifier that does not say the same again. A host that keeps
+        its responses should pass them to `decide`. Never raises: what is no list of turns gets one
+        decision with the reason ERROR. Takes time that is linear in the number of turns.
+        """
+        if not isinstance(conversation, str):
+            return (self.decide(observations, conversation),)
+        return self.follow_in(observations, scope_of(self.secret or TEST_KEY, conversation))
+
+    def follow_in(self, observations: object, scope: object) -> tuple[Decision, ...]:
+        """Return what `follow` does for a conversation whose `scope` is at hand."""
+        if not _is_scope(scope):
+            return (self.decide_in(observations, scope),)
+        try:
+            return tuple(
+                self._decision(turns, chosen, scope)
+                for turns, chosen in self._played(observations, scope)
+            )
+        except MalformedError as error:
+            return (self._refuse(str(error), scope),)
+        except Exception as error:
+            return (self._refuse(f"Reading the history raised {type(error).__name__}.", scope),)
+
+    def last_in(self, observations: object, scope: object) -> tuple[Decision, tuple[Turn, ...]]:
+        """Return the last decision of `follow_in`, and the history that it was made for.
+
+        The history is empty where there is none.
+        """
+        if not _is_scope(scope):
+            return self.decide_in(observations, scope), ()
+        try:
+            for turns, chosen in self._played(observations, scope):  # noqa: B007 - the last is meant
+                pass
+            return self._decision(turns, chosen, scope), tuple(turns)
+        except MalformedError as error:
+            return self._refuse(str(error), scope), ()
+        except Exception as error:
+            return self._refuse(f"Reading the history raised {type(error).__name__}.", scope), ()
+
+    def observed(self, history: object) -> tuple[Turn, ...]:
+        """Return the turns of a history in the scenario's names, and nothing else of it.
+
+        It is decided as the history is, but for the words of the explanation: an ask or a signal
+        without a name is None, and an unknown response "?". What is no history has no turns.
         """
         try:
-            if not isinstance(conversation, str):
-                raise MalformedError(
-                    f"The conversation is of type {type(conversation).__name__}, expected text."
-                )
-            return self._decide(turns_from(history), conversation)
-        except MalformedError as error:
-            return self._refuse(str(error))
-        except Exception as error:  # hosts pass on what clients send, and it must get an answer
-            return self._refuse(f"Reading the history raised {type(error).__name__}.")
+            return turns_from(self.terms, history).turns
+        except Exception:
+            return ()
 
-    def _decide(self, turns: Sequence[Turn], conversation: str) -> Decision:
-        found = find(self.terms, self.store, turns)
+    def _played(self, observations: object, scope: str) -> Iterator[tuple[list[Turn], Chosen]]:
+        """Yield the turns so far, the same growing list each time, and what the last draws."""
+        told = observations_from(self.terms, observations)
+        turns: list[Turn] = []
+        for k, turn in enumerate(told.turns):
+            if turn.response is not None:
+                raise MalformedError(
+                    f"Turn {k + 1} has a response, expected none: the guard fills in its own."
+                )
+            turns.append(turn)
+            chosen = self._choose(turns, told.why if k >= told.since else "", scope)
+            yield turns, chosen
+            turns[k] = turn._replace(response=self.terms.responses[chosen.k])
+
+    def _choose(self, turns: Sequence[Turn], why: str, scope: str) -> Chosen:
+        found = find(self.terms, self.store, turns, why)
+        probabilities = found.row.probabilities
+        if self.argmax:
+            return Chosen(found, max(range(len(probabilities)), key=probabilities.__getitem__), 0.0)
         u = draw(
             self.secret or TEST_KEY,
-            conversation,
+            scope,
             # A state outside the game draws by its coarse row: else a client could draw as often as
-            # it likes, by one impossible history after the other.
+            # it likes, by one impossible history, or one broken signal, after the other.
             found.row.key if found.key is None else found.key,
             self.revision,
             self.terms.epoch,
         )
-        k = pick(found.row.probabilities, u)
+        return Chosen(found, pick(probabilities, u), u)
+
+    def _decision(self, turns: Sequence[Turn], chosen: Chosen, scope: str) -> Decision:
+        found = chosen.found
         if found.rung > 0:
             reason = BACKOFF if found.rung <= len(self.terms.rungs) else DEFAULT
         else:
-            reason = MATCH if found.row.probabilities[k] == 1 else SPLIT
+            reason = MATCH if found.row.probabilities[chosen.k] == 1 else SPLIT
         where = "" if found.key is None else state_in_words(turns)
-        return self._decision(reason, found, k, u, (where, found.why))
+        return self._told(reason, chosen, scope, (where, found.why))
 
-    def _refuse(self, why: str) -> Decision:
+    def _refuse(self, why: str, scope: str | None) -> Decision:
         found = Found(constant(self.terms), len(self.terms.rungs) + 1, None, why)
-        return self._decision(ERROR, found, pick(found.row.probabilities, 0.0), 0.0, (why,))
+        chosen = Chosen(found, pick(found.row.probabilities, 0.0), 0.0)
+        return self._told(ERROR, chosen, scope, (why,))
 
-    def _decision(
-        self, reason: str, found: Found, k: int, u: float, words: Sequence[str]
+    def _told(
+        self, reason: str, chosen: Chosen, scope: str | None, words: Sequence[str]
     ) -> Decision:
-        terms, row = self.terms, found.row
+        terms, (found, k, u) = self.terms, chosen
+        row = found.row
         told = [*words, row_in_words(terms, row, found.rung)]
         if found.rung <= len(terms.rungs):
-            told.append(choice_in_words(terms, row, k, u))
-        if self.secret is None and row.probabilities[k] < 1:
+            told.append(choice_in_words(terms, row, k, None if self.argmax else u))
+        if self.secret is None and not self.argmax and row.probabilities[k] < 1:
             told.append("No secret is configured: anyone can predict this draw.")
         told.append(f"Policy {terms.name} by {terms.method}, revision {self.revision[:12]}.")
         action = terms.responses[k]
@@ -171,10 +293,15 @@ class Guard:
             key=found.key,
             key_used=row.key,
             rung=found.rung,
+            scope=scope,
             u=u,
             keyed=self.secret is not None,
             revision=self.revision,
         )
+
+
+def _is_scope(scope: object) -> TypeGuard[str]:
+    return isinstance(scope, str) and SCOPE.fullmatch(scope) is not None
 
 
 def from_files(files: Mapping[str, bytes], secret: bytes | None = None) -> Guard:

@@ -40,14 +40,19 @@ def row_in_words(terms: Terms, row: Row, rung: int) -> str:
     return words
 
 
-def choice_in_words(terms: Terms, row: Row, chosen: int, u: float) -> str:
-    """Return why this response, and what the runner-up would have cost."""
+def choice_in_words(terms: Terms, row: Row, chosen: int, u: float | None) -> str:
+    """Return why this response, and what the runner-up would have cost; `u` is the draw, if any."""
     name = terms.responses[chosen]
     if row.probabilities[chosen] == 1:
         words = f"It always plays {name}"
     else:
         mix = shares_in_words(terms.responses, row.probabilities)
-        words = f"It mixes {mix}, and the draw {u:.4f} falls on {name}"
+        words = f"It mixes {mix}, and "
+        words += (
+            f"the likeliest is taken, {name}, which is another policy than the certified one"
+            if u is None
+            else f"the draw {u:.4f} falls on {name}"
+        )
     if row.values is None or len(row.values) < 2:
         return words + "."
     worth = row.values[chosen]

@@ -14,7 +14,7 @@ from csa_games.guard.bundle import GOLDEN, canonical, parse
 from csa_games.guard.decide import Guard
 from csa_games.guard.sampling import TEST_KEY
 
-CHECKED = ("key", "key_used", "rung", "reason", "probabilities", "u", "action")
+CHECKED = ("key", "key_used", "rung", "reason", "probabilities", "scope", "u", "action")
 LEAST_PROBES = 100  # probes of a bundle, unless it has fewer rows
 
 
@@ -50,7 +50,7 @@ def faults(guard: Guard, data: bytes) -> list[str]:
 
 
 def _on_test_key(guard: Guard) -> Guard:
-    return replace(guard, revision="golden", secret=TEST_KEY)
+    return replace(guard, revision="golden", secret=TEST_KEY, argmax=False)
 
 
 def _probe(guard: Guard, history: Any, conversation: Any) -> dict[str, Any]:

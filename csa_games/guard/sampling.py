@@ -2,30 +2,47 @@
 
 A fresh draw for every request would destroy a mixed policy: with probability c of complying, k
 tries succeed with 1 - (1 - c)^k.
+
+Draws are not keyed by the conversation's id, but by its *scope*, a keyed hash of it: a log that
+holds scopes and no ids can be replayed bit for bit, and tells nobody without the secret who it is
+about. To whoever lacks the secret the draws are as unpredictable as if they were keyed by the id.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Sequence
 
 TEST_KEY = b"csa-games: a published key, for tests; whoever knows it can predict every draw"
 
 
-def draw(secret: bytes, conversation: str, key: str, revision: str, epoch: str) -> float:
-    """Return a number from 0 to 1, uniform over conversations to whoever lacks the `secret`.
+def scope_of(secret: bytes, conversation: str) -> str:
+    """Return what the draws of a conversation are keyed by: 64 hexadecimal digits.
 
-    It is the first 8 bytes of HMAC-SHA256(secret, conversation, key, revision, epoch), big-endian,
-    over 2^64. Each part is UTF-8 with its length before it, as 8 bytes, so that no two
-    conversations and states can run together into the same message.
+    It is HMAC-SHA256(secret, "conversation", conversation), its parts joined as those of a draw.
+    """
+    return _keyed(secret, "conversation", conversation).hex()
+
+
+def draw(secret: bytes, scope: str, key: str, revision: str, epoch: str) -> float:
+    """Return a number from 0 to 1, uniform over scopes to whoever lacks the `secret`.
+
+    It is the first 8 bytes of HMAC-SHA256(secret, scope, key, revision, epoch), big-endian, over
+    2^64.
+    """
+    return int.from_bytes(_keyed(secret, scope, key, revision, epoch)[:8], "big") / 2**64
+
+
+def _keyed(secret: bytes, *parts: str) -> bytes:
+    """Return HMAC-SHA256 of `parts`, each UTF-8 with its length before it, as 8 bytes.
+
+    So no two lists of parts run together into the same message.
     """
     message = b""
-    for part in (conversation, key, revision, epoch):
+    for part in parts:
         data = str.encode(part, "utf-8", "surrogatepass")
         message += len(data).to_bytes(8, "big") + data
-    code = hmac.new(secret, message, hashlib.sha256).digest()
-    return int.from_bytes(code[:8], "big") / 2**64
+    return hmac.digest(secret, message, "sha256")
 
 
 def pick(probabilities: Sequence[float], u: float) -> int:
