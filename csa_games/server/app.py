@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from csa_games.errors import InputError
 from csa_games.guard import Guard
 from csa_games.guard.adapters.webhooks import CONTRACTS, Call, Contract
-from csa_games.guard.deployment import MODES, Deployment, Ruling
+from csa_games.guard.deployment import MODES, Deployment
 from csa_games.server import openapi
 from csa_games.server.gate import ASGI, Answer, Endpoint, Gate, Headers, Limits, encoded
 from csa_games.server.metrics import CONTENT_TYPE, Metrics, family, sample
@@ -112,9 +112,7 @@ def _decide(deployment: Deployment, metrics: Metrics) -> Endpoint:
 Observe = Callable[[Call], Awaitable[object]]
 
 
-def _observer(
-    classify: Classify | None, accept: bool, seconds: float, metrics: Metrics
-) -> Observe:
+def _observer(classify: Classify | None, accept: bool, seconds: float, metrics: Metrics) -> Observe:
     """Return how asks and signals of a call are found; None is found where there are none."""
 
     async def observe(call: Call) -> object:

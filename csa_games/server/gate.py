@@ -64,6 +64,7 @@ class RefusedError(Exception):
 
 
 CLOSE = (b"connection", b"close")
+OTHER = "other"  # the path of what is not found: clients must not make up metrics
 
 
 class Gate:
@@ -110,7 +111,8 @@ class Gate:
             extra += refused.headers
         except _GoneError:
             return None
-        self.metrics.request(path, answer.status, time.perf_counter() - began)
+        known = path if endpoint else OTHER
+        self.metrics.request(known, answer.status, time.perf_counter() - began)
         await send(
             {
                 "type": "http.response.start",
@@ -198,7 +200,7 @@ class Gate:
         async def counted(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 known = scope.get("route") is not None
-                path = scope["path"] if known else "other"
+                path = scope["path"] if known else OTHER
                 self.metrics.request(path, message["status"], time.perf_counter() - began)
                 message["headers"] = [*message.get("headers", ()), *extra]
             await send(message)

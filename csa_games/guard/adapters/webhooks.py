@@ -230,10 +230,13 @@ CONTRACTS = {
 """Every contract by the path that its gateway calls."""
 
 
+_KINDS = (("an object", dict), ("a list", list), ("a text", str))
+
+
 def _expect(value: Any, where: str, kind: type) -> Any:
     """Return `value` if it is of that kind of JSON value."""
     if not isinstance(value, kind):
-        expected = {dict: "an object", list: "a list", str: "a text"}[kind]
+        expected = next(words for words, known in _KINDS if known is kind)
         raise InputError(
             f"{where or 'the body'}: found {type(value).__name__}, expected {expected}"
         )
