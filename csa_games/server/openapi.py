@@ -18,12 +18,6 @@ DESCRIPTION = (
     "in by /v1/decide; the paths of gateways take their messages, which a classifier reads."
 )
 
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-)
-PAGE_HEADERS = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
-
 Schema = dict[str, Any]
 
 
