@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from csa_games.cli.command import DONE, FAILED_INPUT, Command, Group, Outcome, UnverifiedError
 from csa_games.cli.guard_serve import SERVE
 from csa_games.cli.guard_try import TRY
+from csa_games.cli.keys import add_keys
 from csa_games.cli.output import clean, facts, grid, number
 from csa_games.cli.secret import secret_in
 from csa_games.errors import InputError
@@ -23,7 +24,7 @@ def decide(args: argparse.Namespace) -> Outcome:
     from csa_games.guard import BundleError, Guard
 
     try:
-        guard = Guard.load(args.bundle, secret=secret_in(args.secret_file))
+        guard = Guard.load(args.bundle, secret=secret_in(args.secret_file), keys=args.keys)
     except BundleError as error:
         raise UnverifiedError(*error.faults) from None
     decision = guard.decide(_history(args.history), conversation=args.conversation)
@@ -96,6 +97,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a file with the secret that draws from mixed rows are keyed with",
     )
+    add_keys(parser)
 
 
 GUARD = Group(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from csa_games.cli.command import Command, Outcome, UnverifiedError
+from csa_games.cli.keys import add_keys
 from csa_games.cli.output import clean, facts, whole
 from csa_games.cli.secret import secret_in
 from csa_games.errors import InputError
@@ -168,7 +169,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add("--host", default="127.0.0.1", help="where to listen (default: this machine alone)")
     add("--port", type=int, default=8080, help="0 takes a free one (default: 8080)")
     add("--secret-file", metavar="FILE", help="the key of the draws, its line end left out")
-    add("--keys", metavar="DIR", help="keys that bundles have to be signed with")
+    add_keys(parser)
     add("--mode", choices=("off", "shadow", "enforce"), default="enforce", help="what is done")
     add(
         "--on-error",

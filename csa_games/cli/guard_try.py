@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from csa_games.cli.command import Command, Outcome, UnverifiedError
+from csa_games.cli.keys import add_keys
 from csa_games.cli.output import clean, console, grid, number
 from csa_games.cli.secret import secret_in
 
@@ -34,7 +35,7 @@ def attempt(args: argparse.Namespace) -> Outcome:
     from csa_games.guard import BundleError, Guard
 
     try:
-        guard = Guard.load(args.bundle, secret=secret_in(args.secret_file))
+        guard = Guard.load(args.bundle, secret=secret_in(args.secret_file), keys=args.keys)
     except BundleError as error:
         raise UnverifiedError(*error.faults) from None
     screen = console(sys.stderr)
@@ -163,6 +164,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--secret-file", metavar="FILE", help="a file with the secret that draws are keyed with"
     )
+    add_keys(parser)
 
 
 TRY = Command(

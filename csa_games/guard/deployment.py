@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from csa_games.errors import InputError
 from csa_games.guard.bundle import MANIFEST, BundleError, expiry, sha256
 from csa_games.guard.counters import Counters, Tally
-from csa_games.guard.decide import DEFAULT, DISABLED, ERROR, STALE, Decision, Guard
+from csa_games.guard.decide import DEFAULT, DISABLED, ERROR, STALE, Guard
+from csa_games.guard.decision import Decision
 from csa_games.guard.sampling import TEST_KEY, scope_of
 from csa_games.guard.store import COARSE
 
@@ -360,7 +361,7 @@ class Deployment:
         try:
             # A link is followed once, so that all files come from where it leads now.
             place = folder.resolve()
-            guard = Guard.load(place, self._secret)
+            guard = Guard.load(place, self._secret, self._keys)
         except InputError:
             raise
         except Exception as error:  # whatever is wrong with a file, the last good one decides
