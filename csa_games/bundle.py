@@ -20,7 +20,9 @@ from csa_games.guard.bundle import (
     SCENARIO,
     SCHEMA,
     SCOPE,
+    SIGNATURE,
     canonical,
+    expiry,
     listing,
     parse,
     repeated,
@@ -34,23 +36,32 @@ from csa_games.guard.decide import Guard, responses_from
 from csa_games.guard.golden import LEAST_PROBES, lines
 from csa_games.guard.keys import KEY_VERSION, turns_of
 from csa_games.guard.sampling import TEST_KEY
+from csa_games.guard.shapes import MOMENT, misfits
+from csa_games.guard.signing import Key, sign
 from csa_games.guard.store import DEVIATION, NOISE, REFINED, TRUSTED, Store, pack
 from csa_games.table import LEAST_OWN_REACH, LEAST_SHARE, MOST_LOSS, Table, records
 
 
 def bundle_files(
-    table: Table, sequence: int, created: str | None, provenance: Mapping[str, Any]
+    table: Table,
+    sequence: int,
+    created: str | None,
+    provenance: Mapping[str, Any],
+    not_after: str | None = None,
+    key: Key | None = None,
 ) -> tuple[dict[str, bytes], str]:
     """Return the files of the bundle of `table`, name -> content, and its revision.
 
-    The arguments are those of `Table.save`. The same ones give the same bytes. Raises `InputError`
-    when `provenance` is not JSON.
+    The arguments are those of `Table.save`, and the `key` that signs. The same ones give the same
+    bytes. Raises `InputError` when `provenance` is not JSON, `not_after` no date, or the key one
+    that cannot sign.
     """
     # As its readers will find it: canonical JSON has its keys in another order.
     written = canonical(table.scenario.model_dump(mode="json", exclude_none=True))
     scenario = parse(written)
     if sequence < 1:
         raise InputError(f"sequence: found {sequence}, expected a whole number from 1")
+    _check_date(not_after)
     try:
         made = parse(canonical(provenance))
     except (TypeError, ValueError) as error:
@@ -62,6 +73,7 @@ def bundle_files(
         "key_version": KEY_VERSION,
         "sequence": sequence,
         "created": created,
+        "not_after": not_after,
         **repeated(scenario),
         "hit_policy": "UNIQUE",
         "completeness": "fallback",
@@ -102,7 +114,19 @@ def bundle_files(
         SCENARIO: written,
     }
     files[MANIFEST] = canonical(manifest | {"files": listing(files)})
+    if key is not None:
+        files[SIGNATURE] = sign(files[MANIFEST], key)
     return files, sha256(files[MANIFEST])
+
+
+def _check_date(not_after: str | None) -> None:
+    """Raise `InputError` for what is no date; None is no limit."""
+    try:
+        right = not_after is None or (not any(misfits(MOMENT, not_after)) and expiry(not_after))
+    except (ValueError, OverflowError):
+        right = False
+    if not right:
+        raise InputError(f"not_after: found {not_after!r}, expected {MOMENT.said}")
 
 
 def check_place(folder: Path) -> None:
@@ -115,7 +139,7 @@ def check_place(folder: Path) -> None:
     if not folder.exists():
         return
     found = sorted(path.name for path in folder.iterdir())
-    others = [name for name in found if name not in (MANIFEST, *FILES)]
+    others = [name for name in found if name not in (MANIFEST, SIGNATURE, *FILES)]
     if others or (found and not _has_manifest(folder)):
         raise InputError(
             f"{folder} holds {', '.join(others[:5] or found[:5])} and is not a bundle, expected an "

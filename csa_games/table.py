@@ -47,6 +47,7 @@ from csa_games.fold import legal_mask
 from csa_games.game import ASSISTANT, USER, Game, Policy, Solution
 from csa_games.guard.bundle import canonical
 from csa_games.guard.keys import coarse_key, turns_of
+from csa_games.guard.signing import read_key
 from csa_games.guard.store import COARSE, DEVIATION, NOISE, REFINED, TRUSTED, assistant_columns
 from csa_games.scenario import Scenario
 
@@ -104,18 +105,25 @@ class Table:
         sequence: int = 1,
         created: str | None = None,
         provenance: Mapping[str, Any] | None = None,
+        not_after: str | None = None,
+        sign: Path | str | None = None,
     ) -> str:
         """Write the bundle of this table into `folder` and return its revision.
 
         The same table and arguments give the same bytes, which is why the time of writing,
         `created`, is the caller's to give. `sequence` counts the bundles of a deployment upwards;
-        `provenance` is any JSON values. An earlier bundle in `folder` is replaced as a whole or
-        not at all. Raises `InputError` when `folder` holds anything else.
+        `provenance` is any JSON values. `not_after` is the last day (2027-03-31, in UTC) or moment
+        (2027-03-31T12:00:00Z) on which the bundle is meant to serve, and `sign` the file of a
+        secret key (`csa_games.guard.signing`). An earlier bundle in `folder` is replaced as a whole
+        or not at all. Raises `InputError` when `folder` holds anything else.
         """
         from csa_games.bundle import bundle_files, check_place  # written in terms of tables
 
         check_place(Path(folder))
-        files, revision = bundle_files(self, sequence, created, provenance or {})
+        key = None if sign is None else read_key(sign)
+        files, revision = bundle_files(
+            self, sequence, created, provenance or {}, not_after=not_after, key=key
+        )
         write_folder(folder, files)
         return revision
 

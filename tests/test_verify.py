@@ -262,10 +262,10 @@ def test_a_manifest_that_is_spelled_otherwise_is_refused(files, tmp_path):
     # The same content, another revision: a key twice, or blanks.
     pretty = json.dumps(json.loads(files[MANIFEST]), indent=1).encode()
     doubled = files[MANIFEST].replace(b'"turns":2', b'"turns":3,"turns":2')
-    for k, text in enumerate([pretty, doubled]):
-        folder = write(tmp_path / str(k), files | {MANIFEST: text})
-        assert "not canonical JSON" in verify(folder).faults[0]
-        with pytest.raises(BundleError, match="not canonical JSON"):
+    for text, sentence in ((pretty, "not canonical JSON"), (doubled, "has the name 'turns' twice")):
+        folder = write(tmp_path / sentence[:3], files | {MANIFEST: text})
+        assert sentence in verify(folder).faults[0]
+        with pytest.raises(BundleError, match=sentence):
             Guard.load(folder)
 
 

@@ -27,6 +27,7 @@ from csa_games.cli.experiment import EXPERIMENT
 from csa_games.cli.frontier import FRONTIER
 from csa_games.cli.games import GAMES, SHOW
 from csa_games.cli.guard import GUARD
+from csa_games.cli.keys import KEYS, SIGN
 from csa_games.cli.output import clean, write_json, write_text
 from csa_games.cli.solve import SOLVE
 from csa_games.cli.sweep import SWEEP
@@ -46,6 +47,8 @@ COMMANDS: Commands = {
     "report": REPORT,
     "export": EXPORT,
     "verify": VERIFY,
+    "sign": SIGN,
+    "keys": KEYS,
     "guard": GUARD,
     "efg": EFG,
     "bench": BENCH,

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from csa_games.cli.command import DONE, FAILED_INPUT, Command, Group, Outcome, UnverifiedError
+from csa_games.cli.guard_serve import SERVE
+from csa_games.cli.guard_try import TRY
+from csa_games.cli.keys import add_keys
 from csa_games.cli.output import clean, facts, grid, number
+from csa_games.cli.secret import secret_in
 from csa_games.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,9 +23,8 @@ def decide(args: argparse.Namespace) -> Outcome:
     """Return what the guard of a bundle answers to a history."""
     from csa_games.guard import BundleError, Guard
 
-    secret = None if args.secret_file is None else Path(args.secret_file).read_bytes()
     try:
-        guard = Guard.load(args.bundle, secret=secret)
+        guard = Guard.load(args.bundle, secret=secret_in(args.secret_file), keys=args.keys)
     except BundleError as error:
         raise UnverifiedError(*error.faults) from None
     decision = guard.decide(_history(args.history), conversation=args.conversation)
@@ -92,8 +95,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--secret-file",
         metavar="FILE",
-        help="a file whose bytes are the secret that draws from mixed rows are keyed with",
+        help="a file with the secret that draws from mixed rows are keyed with",
     )
+    add_keys(parser)
 
 
 GUARD = Group(
@@ -108,6 +112,8 @@ GUARD = Group(
             ),
             _arguments,
             decide,
-        )
+        ),
+        "try": TRY,
+        "serve": SERVE,
     },
 )

@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ask = commands.add_parser("decide", help="decide the last turn of a history, as JSON")
     for command in (check, ask):
         command.add_argument("folder", type=Path, help="the bundle")
+        command.add_argument(
+            "--keys", type=Path, help="a folder of key files: one of them must have signed it"
+        )
     ask.add_argument(
         "--history",
         required=True,
@@ -42,10 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    report = verify(given.folder)
+    report = verify(given.folder, given.keys)
     if report.faults:
         return _fail(NOT_VERIFIED, "\n".join(report.faults))
     sys.stdout.write(f"{given.folder}: verified, revision {report.revision}\n")
+    by = f", by {', '.join(report.signed_by)}" if report.signed_by else ""
+    sys.stdout.write(f"signature: {report.signature}{by}\n")
     return DONE
 
 
@@ -58,7 +63,7 @@ def _decide(given: argparse.Namespace) -> int:
         secret = given.secret_file.read_bytes().rstrip(b"\r\n") if given.secret_file else None
     except OSError as error:
         return _fail(WRONG_INPUT, f"{given.secret_file}: cannot be read: {error.strerror}")
-    decision = Guard.load(given.folder, secret).decide(history, given.conversation)
+    decision = Guard.load(given.folder, secret, given.keys).decide(history, given.conversation)
     sys.stdout.write(json.dumps(decision.as_dict(), indent=2) + "\n")
     return WRONG_INPUT if decision.reason == "ERROR" else DONE
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from csa_games.errors import InputError
 from csa_games.guard.bundle import (
@@ -14,16 +14,16 @@ from csa_games.guard.bundle import (
     MANIFEST,
     RESPONSES,
     ROWS,
+    SIGNATURE,
     BundleError,
     Terms,
     integrity,
-    pairs,
     parse,
     read_files,
     sha256,
     terms_of,
 )
-from csa_games.guard.explain import choice_in_words, row_in_words, state_in_words
+from csa_games.guard.decision import Chosen, Decision, derived
 from csa_games.guard.keys import Turn
 from csa_games.guard.ladder import (
     Found,
@@ -34,6 +34,8 @@ from csa_games.guard.ladder import (
     turns_from,
 )
 from csa_games.guard.sampling import TEST_KEY, draw, pick, scope_of
+from csa_games.guard.signing import Key, read_keys
+from csa_games.guard.signing import check as check_signature
 from csa_games.guard.store import Store
 
 if TYPE_CHECKING:
@@ -55,52 +57,6 @@ REASONS = {
 SCOPE = re.compile("[0-9a-f]{64}")
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What the guard says, and everything needed to see why.
-
-    `probabilities` and `values` are by response, `posterior` by intent; they and `margin` are None
-    where they are undefined. `values` are expected payoffs of the whole conversation to the
-    assistant, given this state and that response, both sides playing the policy afterwards;
-    `margin` is how far the best of them is above the second best, whatever the row plays: about 0
-    where it mixes with reason. `trust` is the mark of the row that decided. `key` is the state's
-    own, None for a state that the scenario has no names for; `key_used` is that of the row that
-    decided, `rung` its place on the ladder: 0 exact, 1 and up coarser, the last the constant.
-    `scope` is the keyed hash of the conversation, by which `u` was drawn; None where there was no
-    conversation. Unless `keyed`, both are of the published test key, and anyone can predict them.
-    """
-
-    action: str
-    mechanism: str
-    text: str
-    reason: str
-    explanation: str
-    probabilities: dict[str, float]
-    posterior: dict[str, float] | None
-    values: dict[str, float] | None
-    margin: float | None
-    trust: str
-    key: str | None
-    key_used: str
-    rung: int
-    scope: str | None
-    u: float
-    keyed: bool
-    revision: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the decision as JSON values."""
-        return asdict(self)
-
-
-class Chosen(NamedTuple):
-    """The row that decides a state, the response `k` that it plays there, and the number drawn."""
-
-    found: Found
-    k: int
-    u: float
-
-
 @dataclass(frozen=True, eq=False)
 class Guard:
     """A bundle, checked and ready to decide. It never changes, and threads may share it.
@@ -119,17 +75,29 @@ class Guard:
     argmax: bool = False
 
     @classmethod
-    def load(cls, folder: Path | str, secret: bytes | None = None) -> Guard:
+    def load(
+        cls,
+        folder: Path | str,
+        secret: bytes | None = None,
+        keys: Path | str | None = None,
+        *,
+        check: bool = True,
+    ) -> Guard:
         """Return the guard of the bundle in `folder`, after checking it.
 
         Every file must be the one that the manifest lists, and the bundle's own probes must come
-        out as recorded. The same `secret` draws the same responses in every process; without one,
-        draws can be predicted, and every decision says so. Raises `BundleError` for a bundle that
-        must not be served, `InputError` where there is no folder or the secret is none.
+        out as recorded; `csa_games.guard.content` says how far rows that are too many for memory
+        are the ones that were checked. Without `check`, only the manifest is, and that files are
+        there and of their size: what was damaged or changed after the export is served. The same
+        `secret` draws the same responses in every process; without one, draws can be predicted, and
+        every decision says so. `keys` is a folder of key files: with it, the bundle must be signed
+        by one of them. Raises `BundleError` for a bundle that must not be served, `InputError`
+        where there is no folder, the secret is none, or no key there verifies.
         """
         if secret is not None and not (isinstance(secret, bytes) and secret):
             raise InputError(f"the secret is {type(secret).__name__}, expected bytes, at least one")
-        return from_files(read_files(folder), secret)
+        trusted = None if keys is None else read_keys(keys)
+        return from_files(read_files(folder), secret, trusted, check)
 
     def decide(self, history: object, conversation: object) -> Decision:
         """Return the decision for the last turn of `history`; never raises.
@@ -241,7 +209,9 @@ class Guard:
         found = find(self.terms, self.store, turns, why)
         probabilities = found.row.probabilities
         if self.argmax:
-            return Chosen(found, max(range(len(probabilities)), key=probabilities.__getitem__), 0.0)
+            return Chosen(
+                found, max(range(len(probabilities)), key=probabilities.__getitem__), None
+            )
         u = draw(
             self.secret or TEST_KEY,
             scope,
@@ -259,42 +229,33 @@ class Guard:
             reason = BACKOFF if found.rung <= len(self.terms.rungs) else DEFAULT
         else:
             reason = MATCH if found.row.probabilities[chosen.k] == 1 else SPLIT
-        where = "" if found.key is None else state_in_words(turns)
-        return self._told(reason, chosen, scope, (where, found.why))
+        return self._told(reason, chosen, scope, turns)
 
     def _refuse(self, why: str, scope: str | None) -> Decision:
         found = Found(constant(self.terms), len(self.terms.rungs) + 1, None, why)
-        chosen = Chosen(found, pick(found.row.probabilities, 0.0), 0.0)
-        return self._told(ERROR, chosen, scope, (why,))
+        return self._told(ERROR, Chosen(found, pick(found.row.probabilities, 0.0), 0.0), scope)
 
     def _told(
-        self, reason: str, chosen: Chosen, scope: str | None, words: Sequence[str]
+        self, reason: str, chosen: Chosen, scope: str | None, turns: Sequence[Turn] = ()
     ) -> Decision:
-        terms, (found, k, u) = self.terms, chosen
-        row = found.row
-        told = [*words, row_in_words(terms, row, found.rung)]
-        if found.rung <= len(terms.rungs):
-            told.append(choice_in_words(terms, row, k, None if self.argmax else u))
-        if self.secret is None and not self.argmax and row.probabilities[k] < 1:
-            told.append("No secret is configured: anyone can predict this draw.")
-        told.append(f"Policy {terms.name} by {terms.method}, revision {self.revision[:12]}.")
-        action = terms.responses[k]
-        return Decision(
+        found, k, u = chosen
+        action = self.terms.responses[k]
+        response = self.responses[action]
+        return derived(
+            self.terms,
+            chosen,
+            turns,
             action=action,
-            mechanism=self.responses[action]["mechanism"],
-            text=self.responses[action]["text"],
+            mechanism=response["mechanism"],
+            text=response["text"],
             reason=reason,
-            explanation=" ".join(filter(None, told)),
-            probabilities=dict(pairs(terms.responses, row.probabilities)),
-            posterior=_named(terms.intents, row.posterior),
-            values=_named(terms.responses, row.values),
-            margin=row.margin,
-            trust=row.trust,
+            margin=found.row.margin,
+            trust=found.row.trust,
             key=found.key,
-            key_used=row.key,
+            key_used=found.row.key,
             rung=found.rung,
             scope=scope,
-            u=u,
+            u=0.0 if u is None else u,
             keyed=self.secret is not None,
             revision=self.revision,
         )
@@ -304,13 +265,22 @@ def _is_scope(scope: object) -> TypeGuard[str]:
     return isinstance(scope, str) and SCOPE.fullmatch(scope) is not None
 
 
-def from_files(files: Mapping[str, bytes], secret: bytes | None = None) -> Guard:
+def from_files(
+    files: Mapping[str, Any],
+    secret: bytes | None = None,
+    keys: Sequence[Key] | None = None,
+    check: bool = True,
+) -> Guard:
     """Return the guard of the bundle with these `files`, name -> content; errors as `load`."""
     from csa_games.guard.golden import faults  # its probes are decided by guards
 
-    found = integrity(files)
+    found = integrity(files, check)
     if found:
         raise BundleError(*found)
+    if keys is not None:
+        faulty = check_signature(files[MANIFEST], files.get(SIGNATURE), keys).faults
+        if faulty:
+            raise BundleError(*faulty)
     terms = terms_of(parse(files[MANIFEST]))
     guard = Guard(
         terms=terms,
@@ -319,7 +289,7 @@ def from_files(files: Mapping[str, bytes], secret: bytes | None = None) -> Guard
         revision=sha256(files[MANIFEST]),
         secret=secret,
     )
-    found = faults(guard, files[GOLDEN])
+    found = faults(guard, files[GOLDEN]) if check else []
     if found:
         raise BundleError(*found)
     return guard
@@ -338,7 +308,3 @@ def responses_from(data: bytes, terms: Terms) -> dict[str, dict[str, str]]:
             f"{RESPONSES}: expected mechanism and text of each of {', '.join(terms.responses)}, "
             f"found {type(error).__name__}: {error}"
         ) from None
-
-
-def _named(names: Sequence[str], numbers: Sequence[float] | None) -> dict[str, float] | None:
-    return None if numbers is None else dict(pairs(names, numbers))

@@ -76,6 +76,67 @@ def reader_from(content: Mapping[str, Any]) -> Reader:
     )
 
 
+def emitted_of(answer: object) -> dict[str, object] | None:
+    """Return what a classifier emitted, of its answer to one question of a decisions API.
+
+    Answers of the type choice, predicate (or noul), score and refusal become `probabilities` with
+    the `label` chosen, a `score` from 0 to 1, a `score` in levels with the `probabilities` of each,
+    and a `refusal`. Probabilities may be a list of {value, probability} or a mapping. Confidences
+    are left out: they repeat the probabilities. No answer is None, and what is no such answer is
+    empty, which every reader finds malformed.
+    """
+    if answer is None:
+        return None
+    if not isinstance(answer, Mapping):
+        return {}
+    kind = answer.get("type")
+    if kind == "refusal":
+        return {"refusal": True}
+    if kind == "predicate":
+        return {"score": answer.get("probability")}
+    if kind == "noul":
+        return {"score": answer.get("noul")}
+    if kind == "score":
+        return {"score": answer.get("score"), "probabilities": _shares(answer, "label")}
+    if kind == "choice":
+        return {
+            "label": _label_of(answer.get("choice")),
+            "probabilities": _shares(answer, "value"),
+        }
+    return {}
+
+
+def answers_of(response: object) -> dict[str, dict[str, object] | None]:
+    """Return what was emitted for each question of a response, by the question's name.
+
+    `response` has `answers`, a list of answers with their `name`, or a mapping name -> answer.
+    """
+    answers = response.get("answers") if isinstance(response, Mapping) else None
+    if isinstance(answers, Mapping):
+        named = answers.items()
+    elif isinstance(answers, list):
+        named = [(it.get("name"), it) for it in answers if isinstance(it, Mapping)]  # type: ignore[assignment]
+    else:
+        return {}
+    return {name: emitted_of(answer) for name, answer in named if isinstance(name, str)}
+
+
+def _shares(answer: Mapping[str, object], name: str) -> object:
+    """Return the probabilities of an answer, by label; as they are, if they are no list."""
+    shares = answer.get("probabilities")
+    if not isinstance(shares, list) or not all(isinstance(share, Mapping) for share in shares):
+        return shares
+    labels = [_label_of(share.get(name)) for share in shares]
+    if not all(isinstance(label, str) for label in labels):
+        return shares
+    return {label: share.get("probability") for label, share in zip(labels, shares)}  # noqa: B905 - no strict in Python 3.9
+
+
+def _label_of(value: object) -> object:
+    """Return a choice as a label: some choices are true and false."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
 FIELDS = {
     SCORE: ("edges", "names", "least", "most"),
     LABEL: ("labels",),
@@ -103,10 +164,10 @@ def reader_faults(
         needed = {SCORE: ("edges", "names"), LABEL: ("labels",), CHOICE: ("labels", "otherwise")}
         missing = [field for field in needed[kind] if content.get(field) is None]
         for field in missing:
-            yield f"{at}.{field}: is missing, expected it of the kind {kind!r}"
+            yield f"{at}.{field}: is missing, expected some for the kind {kind!r}"
         for field in sorted({field for fields in FIELDS.values() for field in fields}):
             if field not in FIELDS[kind] and content.get(field) is not None:
-                yield f"{at}.{field}: is given, expected none of the kind {kind!r}"
+                yield f"{at}.{field}: is given, expected none for the kind {kind!r}"
         if missing:
             continue
         try:

@@ -1,4 +1,4 @@
-"""The rows of a bundle: two tables in one SQLite file, read from memory.
+"""The rows of a bundle: two tables in one SQLite file.
 
     assistant   a row per information set, and coarser rows whose keys begin with "~"
     user        the policy of each strategic intent at each of its information sets, so that the
@@ -21,12 +21,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Union
 
-from csa_games.guard.bundle import ROWS, BundleError, Terms
+from csa_games.guard.bundle import ROWS, Terms
+from csa_games.guard.content import BundleError, Content, OnDisk
 
 TRUSTED, REFINED, NOISE = "trusted", "refined", "noise"
 DEVIATION, COARSE = "deviation", "coarse"
 TRUST = (TRUSTED, REFINED, NOISE, DEVIATION, COARSE)
 """How far a row can be trusted: csa_games.table says when it is which."""
+
+CACHED = 8 * 2**20
+"""What a store keeps of a file that is read in place, in bytes."""
 
 Cell = Union[str, float, None]  # noqa: UP007 - evaluated when imported, also by Python 3.9
 
@@ -96,23 +100,24 @@ def pack(
 
 
 class Store:
-    """The rows in `data`, the bytes of a SQLite file; safe to share between threads.
+    """The rows in `content`, a SQLite file; safe to share between threads.
 
-    What is read is a copy of `data` in memory: a file that changes later changes nothing. Raises
-    `BundleError` when the file is not one that `pack` writes.
+    Bytes are copied; `OnDisk` is read in place, as `csa_games.guard.content` says, through a page
+    cache of `CACHED` bytes. Raises `BundleError` when the file is not one that `pack` writes.
     """
 
-    def __init__(self, data: bytes, terms: Terms) -> None:
+    def __init__(self, content: Content, terms: Terms) -> None:
         self._terms = terms
         self._lock = threading.Lock()  # a keyed read takes microseconds; threads can wait for it
-        self._connection = sqlite3.connect(":memory:", check_same_thread=False)
-        weakref.finalize(self, self._connection.close)
         try:
-            _fill(self._connection, data)
+            self._connection = _connection(content)
+            weakref.finalize(self, self._connection.close)
             self._connection.execute("PRAGMA query_only = ON")
             found = dict(self._connection.execute("SELECT name, sql FROM sqlite_master"))
         except sqlite3.Error as error:
             raise BundleError(f"{ROWS}: cannot be read: {error}") from None
+        if isinstance(content, OnDisk):
+            content.check()  # it is open now
         # Nothing else may be in there: a view or a trigger would run as we read.
         expected = _schema(terms)
         if found != expected:
@@ -152,24 +157,30 @@ class Store:
                 sha.update(numbers.pack(*(NAN if cell is None else cell for cell in cells[texts:])))
         return sha.hexdigest()
 
-    def _all(self, table: str) -> list[tuple[Any, ...]]:
+    def _all(self, table: str) -> Iterator[tuple[Any, ...]]:
         with self._lock:
-            return self._connection.execute(f"SELECT * FROM {table} ORDER BY key").fetchall()
+            cursor = self._connection.execute(f"SELECT * FROM {table} ORDER BY key")
+        while True:
+            with self._lock:
+                rows = cursor.fetchmany(1000)
+            if not rows:
+                return
+            yield from rows
 
     def _row(self, cells: tuple[Any, ...]) -> Row:
-        R, T = len(self._terms.responses), len(self._terms.intents)
+        R = len(self._terms.responses)
         key, trust, own_reach, reach, margin, loss = cells[:6]
-        probabilities, posterior, values = cells[6 : 6 + R], cells[6 + R : 6 + R + T], cells[-R:]
+        probabilities, posterior, values = cells[6 : 6 + R], cells[6 + R : -R], cells[-R:]
         return Row(
-            key=key,
-            trust=trust,
-            own_reach=own_reach,
-            reach=reach,
-            margin=margin,
-            loss=loss,
-            probabilities=probabilities,
-            posterior=None if posterior[0] is None else posterior,
-            values=None if values[0] is None else values,
+            key,
+            trust,
+            own_reach,
+            reach,
+            margin,
+            loss,
+            probabilities,
+            None if posterior[0] is None else posterior,
+            None if values[0] is None else values,
         )
 
 
@@ -203,6 +214,18 @@ def _schema(terms: Terms) -> dict[str, str]:
         + ", ".join(f"{name} REAL NOT NULL" for name in user[1:])
         + ") WITHOUT ROWID",
     }
+
+
+def _connection(content: Content) -> sqlite3.Connection:
+    """Return a connection to the rows; `Store` takes care that threads use it in turn."""
+    if isinstance(content, OnDisk):
+        name = content.path.as_uri() + "?mode=ro&immutable=1"
+        connection = sqlite3.connect(name, uri=True, check_same_thread=False)
+        connection.execute(f"PRAGMA cache_size = -{CACHED // 1024}")
+    else:
+        connection = sqlite3.connect(":memory:", check_same_thread=False)
+        _fill(connection, content)
+    return connection
 
 
 def _fill(connection: sqlite3.Connection, data: bytes) -> None:
