@@ -14,8 +14,8 @@
 
 Under `csa` stand the settings of `csa_games.guard.adapters.service`, and
 
-    place      where a steer goes: last (the default), first or user; some backends take no
-               system message but the first
+    place      where a steer goes: into the system message at the start (first, the default), into
+               one of its own at the end (last), which some backends refuse, or into the user's
     routes     the model that each response routes to, by the response's name
     instead    what the user is told where the model can be neither steered nor routed
     identity   what the proxy stamps on requests and draws stick to, the first of them that is
@@ -55,7 +55,7 @@ STAMP = "user_api_key_"
 """How names begin that the proxy alone can stamp: it drops them from what clients send."""
 
 OWN = {
-    "place": "last",
+    "place": "first",
     "routes": {},
     "instead": INSTEAD,
     "identity": [STAMP + "hash"],  # whoever holds the key
@@ -111,7 +111,9 @@ class Hook:
                 status_code=400,
                 detail={"error": done.text or self._instead, "id": ruling.id},
             )
-        return _told(inputs, done.text, self._place) if done.mechanism == STEER else inputs
+        if done.mechanism == STEER:
+            return _told(inputs, request, done.text, self._place)
+        return inputs
 
 
 def guardrail_class(base: type) -> type:
@@ -178,15 +180,22 @@ def _messages(inputs: Mapping[str, Any]) -> Any:
     ]
 
 
-def _told(inputs: Mapping[str, Any], text: str, place: str) -> dict[str, Any]:
+def _told(
+    inputs: Mapping[str, Any], request: Mapping[str, Any], text: str, place: str
+) -> dict[str, Any]:
     """Return `inputs` with `text` for the model, which LiteLLM writes into the request.
 
-    (What is written into the request here instead would be lost again on some of its routes.)
+    What is written into the request here instead would be lost again for the Responses API. A
+    system message at the end would be lost for Anthropic's; what reaches us are the messages of
+    the request themselves for chat completions only, and only those keep one.
     """
-    if inputs.get("structured_messages"):
-        return {**inputs, "structured_messages": steered(inputs["structured_messages"], text, place)}
-    texts = list(inputs.get("texts") or [""])
-    return {**inputs, "texts": [*texts[:-1], f"{texts[-1]}\n\n{text}"]}
+    told, sent = inputs.get("structured_messages"), request.get("messages")
+    if not told:
+        texts = list(inputs.get("texts") or [""])
+        return {**inputs, "texts": [*texts[:-1], f"{texts[-1]}\n\n{text}"]}
+    if place == "last" and not (isinstance(sent, list) and sent and told[-1] is sent[-1]):
+        place = "first"
+    return {**inputs, "structured_messages": steered(told, text, place)}
 
 
 def _stamps(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,4 +206,3 @@ def _stamps(request: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(stamped, Mapping):
             found.update({name: value for name, value in stamped.items() if value is not None})
     return found
-

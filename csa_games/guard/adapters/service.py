@@ -44,11 +44,8 @@ class Service(NamedTuple):
         return self.deployment.follow(observations(self.classify, messages), conversation)
 
 
-def service(settings: object) -> Service:
-    """Return the service that `settings`, a mapping by `SETTINGS`, ask for.
-
-    Raises `InputError` for settings that are missing or unknown, and for whatever cannot be used.
-    """
+def check(settings: Any) -> None:
+    """Raise `InputError` unless `settings` are a mapping by `SETTINGS`, the required among them."""
     if not isinstance(settings, Mapping):
         raise InputError(f"csa: found {type(settings).__name__}, expected settings by name")
     faults = [
@@ -63,6 +60,14 @@ def service(settings: object) -> Service:
     ]
     if faults:
         raise InputError(*faults)
+
+
+def service(settings: Any) -> Service:
+    """Return the service that `settings`, a mapping by `SETTINGS`, ask for.
+
+    Raises `InputError` for settings that are missing or unknown, and for whatever cannot be used.
+    """
+    check(settings)
     given = dict(settings)
     bundle, classify = given.pop("bundle"), classifier_from(given.pop("classifier"))
     secret, audit, seconds = (given.pop(name, None) for name in ("secret_file", "audit", "watch"))

@@ -100,7 +100,7 @@ def chunks(request: dict[str, Any]) -> Iterator[bytes]:
 class Handler(BaseHTTPRequestHandler):
     """Answers the paths of `ANSWERS`, and nothing else."""
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         """Answer a request for a completion."""
         length = int(self.headers.get("Content-Length", 0))
         if self.path not in ANSWERS or length > MOST_BYTES:

@@ -58,7 +58,7 @@ def make_bundle(folder: Path) -> Path:
     return folder / "bundle"
 
 
-def environment(extra: Mapping[str, str] = {}) -> dict[str, str]:  # noqa: B006
+def environment(extra: Mapping[str, str] = {}) -> dict[str, str]:
     """Return the environment of a process that is to find this package, and to tell nobody."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
@@ -122,7 +122,7 @@ def _tail(log: Path) -> str:
     return log.read_text(errors="replace")[-3000:]
 
 
-def post(url: str, body: Any, headers: Mapping[str, str] = {}) -> tuple[int, str]:  # noqa: B006
+def post(url: str, body: Any, headers: Mapping[str, str] = {}) -> tuple[int, str]:
     """Return the status and the text that `url` answers to `body`, sent as JSON."""
     request = urllib.request.Request(
         url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
