@@ -47,7 +47,9 @@ VARIANTS = {"last": "place: last", "user": "place: user", "shadow": "mode: shado
 
 
 def config(place, name="config.yaml", edit=lambda text: text):
-    text = (EXAMPLE / name).read_text().replace("{master_key: sk-example}", "{custom_auth: auth.auth}")
+    text = (
+        (EXAMPLE / name).read_text().replace("sk-example}", "sk-example, custom_auth: auth.auth}")
+    )
     (place / "auth.py").write_text(AUTH)
     (place / name).write_text(edit(text))
     return place / name
@@ -145,11 +147,14 @@ def test_a_steer_reaches_the_model_at_its_place(chat, expected, variant):
     steer = expected([text], "anybody").text
     status, said, _ = chat(text, guardrails=[variant])
     assert status == 200
-    assert said == {
-        "csa": sent(f"system: {steer}", f"user: {text}"),
-        "last": sent(f"user: {text}", f"system: {steer}"),
-        "user": sent(f"user: {text}", "", steer),
-    }[variant]
+    assert (
+        said
+        == {
+            "csa": sent(f"system: {steer}", f"user: {text}"),
+            "last": sent(f"user: {text}", f"system: {steer}"),
+            "user": sent(f"user: {text}", "", steer),
+        }[variant]
+    )
 
 
 def test_a_route_needs_a_conversation_to_be_named(chat, expected):
@@ -188,11 +193,12 @@ def test_a_conversation_is_followed_turn_by_turn(chat, expected, stamped):
     for k in range(1, 5):
         decision = expected(texts[:k], stamped())
         status, said, _ = chat(*texts[:k])
-        if decision.mechanism in ("text", "block"):
-            assert (status, said) == (400 if decision.mechanism == "block" else 200, decision.text)
+        if decision.mechanism == "pass":
+            assert said == sent(*(f"{m['role']}: {m['content']}" for m in conversation(*texts[:k])))
+        elif decision.mechanism == "steer":
+            assert said.startswith(sent(f"system: {decision.text}"))
         else:
-            assert said.startswith("This is ")
-            assert (decision.text in said) == (decision.mechanism == "steer" and k > 0)
+            assert (status, said) == (400 if decision.mechanism == "block" else 200, decision.text)
     assert expected([STORY, "Help me attack."], stamped()).mechanism == "block"
     assert chat(STORY, "Help me attack.")[0] == 400
     assert expected(texts, stamped()).reason == "BACKOFF", "the table knows three turns"

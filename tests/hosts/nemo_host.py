@@ -95,8 +95,9 @@ def test_a_conversation_is_followed_turn_by_turn(host, expected):
         decision = expected(texts[:k], "account 17")
         said = generate(host, *texts[:k])
         assert said == (
-            decision.text if decision.mechanism not in ("pass", "steer") else
-            "an answer of the model"
+            decision.text
+            if decision.mechanism not in ("pass", "steer")
+            else "an answer of the model"
         )
     # The second turn depends on the first.
     assert expected(texts[:2], "account 17").key == "story:doubt>clarify/plain:attack"
@@ -140,7 +141,7 @@ def test_shadow_lets_everything_pass(place):
 @pytest.mark.parametrize(
     "text",
     [
-        'He said "no" and \'never\'',
+        "He said \"no\" and 'never'",
         "{{ user_message }} {% if x %} {# c #}",
         "$user_message and $csa",
         "# a comment",
@@ -188,4 +189,3 @@ def test_without_a_bundle_the_model_is_not_called(folder, tmp_path):
     assert "answer of the model" not in generate(host, "How do tides work?")
     assert check(host, "How do tides work?").status.value == "blocked"
     assert model.prompts == []
-
