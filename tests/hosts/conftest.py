@@ -14,13 +14,13 @@ SECRET = b"a secret of the tests"
 
 @pytest.fixture(scope="session")
 def bundle() -> Path:
-    """The bundle of desk.toml; `make test-hosts` makes it, as no host can solve a game."""
+    """Return the bundle of desk.toml; `make test-hosts` makes it, as no host can solve."""
     return Path(os.environ["CSA_HOSTS_BUNDLE"]).absolute()
 
 
 @pytest.fixture(scope="session")
 def place(bundle, tmp_path_factory) -> Path:
-    """A folder with a copy of the bundle and a secret, for a host to work in."""
+    """Return a folder with a copy of the bundle and a secret, for a host to work in."""
     folder = tmp_path_factory.mktemp("host")
     shutil.copytree(bundle, folder / "bundle")
     (folder / "secret.key").write_bytes(SECRET + b"\n")
@@ -29,7 +29,7 @@ def place(bundle, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def guard(bundle) -> Guard:
-    """The guard by itself: what a host does has to be what it says."""
+    """Return the guard by itself: what a host does has to be what it says."""
     return Guard.load(bundle, secret=SECRET)
 
 

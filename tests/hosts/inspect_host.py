@@ -2,7 +2,8 @@
 
 import pytest
 import tiktoken
-from inspect_ai import Task, eval
+from inspect_ai import Task
+from inspect_ai import eval as evaluate
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import ModelOutput, get_model
 from inspect_ai.scorer import includes
@@ -56,7 +57,7 @@ class Seen:
 
 def run(tmp_path, samples, solver, model, **options):
     task = Task(MemoryDataset(samples), solver=solver, scorer=includes())
-    (log,) = eval(task, model=model, display="none", log_dir=str(tmp_path), **options)
+    (log,) = evaluate(task, model=model, display="none", log_dir=str(tmp_path), **options)
     assert log.status == "success", log.error
     return log.samples
 

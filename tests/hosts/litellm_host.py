@@ -69,6 +69,7 @@ class Host:
         self.url = url
 
     def post(self, path, body, key=KEYS[0]):
+        """Return the status and the text of an answer."""
         return running.post(self.url + path, body, {"Authorization": f"Bearer {key}"})
 
     def chat(self, *texts, key=KEYS[0], **body):
@@ -82,6 +83,7 @@ class Host:
         return status, choice["message"]["content"], choice["finish_reason"]
 
     def stream(self, *texts, **body):
+        """Return the status, what is streamed, and in how many pieces."""
         given = {"model": "small", "messages": conversation(*texts), "stream": True, **body}
         status, text = self.post("/v1/chat/completions", given)
         if status != 200:
@@ -95,7 +97,7 @@ class Host:
 
 @pytest.fixture(scope="module")
 def host(place):
-    """A proxy with the configuration of the example, its guardrail always on, and variants."""
+    """Start a proxy with the configuration of the example, and variants of its guardrail."""
 
     def edit(text):
         more = "".join(
@@ -104,7 +106,7 @@ def host(place):
         return text.replace("\ngeneral_settings", f"{more}\ngeneral_settings")
 
     path = config(place, edit=edit)
-    # The variants are tried with the first one off.
+    # Each request of these tests names the one that it tries.
     path.write_text(path.read_text().replace("default_on: true", "default_on: false"))
     with backend.serving() as model:
         url, process = proxy(place, path, CSA_EXAMPLE_BACKEND=model)

@@ -28,11 +28,11 @@ class Model(FakeLLMModel):
         super().__init__(responses=["an answer of the model"] * 500)
         self.prompts = []
 
-    async def generate_async(self, prompt, *, stop=None, **options):
+    async def generate_async(self, prompt, *, stop=None, **options):  # noqa: D102
         self.prompts.append(str(prompt))
         return await super().generate_async(prompt, stop=stop, **options)
 
-    async def stream_async(self, prompt, *, stop=None, **options):
+    async def stream_async(self, prompt, *, stop=None, **options):  # noqa: D102
         self.prompts.append(str(prompt))
         async for chunk in super().stream_async(prompt, stop=stop, **options):
             yield chunk
