@@ -81,6 +81,8 @@ class Hook:
             self._service = service({k: v for k, v in settings.items() if k not in OWN})
         except InputError as error:
             raise RefusedError(str(error)) from None
+        except Exception as error:  # a value of another type, say, that something stumbled over
+            raise RefusedError(f"csa: {type(error).__name__}: {error}") from error
 
     async def apply(self, guardrail: Any, inputs: Any, request: Any, input_type: str) -> Any:
         """Carry out the ruling on `request`: return `inputs`, or raise what `guardrail` raises."""
@@ -158,14 +160,16 @@ def _check_mode(event_hook: object) -> None:
 
 def _check(own: Mapping[str, Any]) -> None:
     """Raise for settings of this host that are none."""
-    if own["place"] not in PLACES:
+    if own["place"] not in list(PLACES):
         raise InputError(f"csa.place: found {own['place']!r}, expected one of {', '.join(PLACES)}")
     routes, names = own["routes"], own["identity"]
     if not (isinstance(routes, Mapping) and all(isinstance(to, str) for to in routes.values())):
         raise InputError(f"csa.routes: found {routes!r}, expected models by response")
     if not (isinstance(own["instead"], str) and own["instead"]):
         raise InputError(f"csa.instead: found {own['instead']!r}, expected a text")
-    if not isinstance(names, list) or not all(str(name).startswith(STAMP) for name in names):
+    if not (
+        isinstance(names, list) and names and all(str(name).startswith(STAMP) for name in names)
+    ):
         raise InputError(
             f"csa.identity: found {names!r}, expected names that begin with {STAMP}: what clients "
             "send under other names is theirs to choose"

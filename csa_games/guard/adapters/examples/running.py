@@ -79,11 +79,18 @@ def free_port() -> int:
 
 @contextmanager
 def process(
-    command: Sequence[str], folder: Path, extra: Mapping[str, str], ready: str, seconds: float = 180
-) -> Iterator[Path]:
-    """Run `command` in `folder` until the end of the block; yield its log, once `ready` answers.
+    command: Sequence[str],
+    folder: Path,
+    extra: Mapping[str, str],
+    ready: str,
+    *,
+    seconds: float = 180,
+    patience: float = 10,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `command` in `folder` until the end of the block; yield it once `ready` answers.
 
-    It is asked to end and, ten seconds later, made to: a proxy may not heed the first request.
+    It has `seconds` to get ready. At the end it is asked to end and, after `patience` seconds, made
+    to: a proxy may not heed the first request. Raises `InputError` if it ends before.
     """
     log = folder / f"{Path(command[0]).name}.log"
     with log.open("wb") as out:
@@ -92,11 +99,11 @@ def process(
         )
         try:
             _wait(started, ready, seconds, log)
-            yield log
+            yield started
         finally:
             started.terminate()
             try:
-                started.wait(10)
+                started.wait(patience)
             except subprocess.TimeoutExpired:
                 started.kill()
                 started.wait(10)
