@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from csa_games.cli.command import DONE, FAILED_INPUT, Command, Group, Outcome, UnverifiedError
+from csa_games.cli.guard_check import CHECK
 from csa_games.cli.guard_nemo import NEMO
 from csa_games.cli.guard_serve import SERVE
 from csa_games.cli.guard_try import TRY
@@ -114,8 +115,9 @@ GUARD = Group(
             _arguments,
             decide,
         ),
-        "try": TRY,
-        "serve": SERVE,
+        "check": CHECK,
         "nemo": NEMO,
+        "serve": SERVE,
+        "try": TRY,
     },
 )
