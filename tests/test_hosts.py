@@ -114,6 +114,21 @@ def test_classifiers_are_given_texts():
     ]
 
 
+def test_what_was_not_answered_is_still_asked():
+    said = [
+        *conversation("one", "two"),
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "three"},
+        {"role": "tool", "content": "t"},
+    ]
+    roles = [(message["role"], message["content"]) for message in plain(said)]
+    assert roles == [
+        *[("user", "one"), ("assistant", "..."), ("system", "s"), ("user", "two\n\nthree")],
+        ("tool", "t"),
+    ]
+    assert len(observations(keywords.classify, said)) == 2
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda part: (
@@ -369,14 +384,17 @@ def test_litellm_steers_messages_that_it_was_given_translated(hook, decide, plac
     where = 0 if place == "user" else -1
     assert text in told["structured_messages"][0]["content"]
     assert len(told["structured_messages"]) == 1 - where
-    (told,) = (
-        asyncio.run(hook(place=place).apply_guardrail(given, {"prompt": "x"}, "request"))
-        for given in [{"texts": ["x", "I am worried."]}]
-    )
-    assert (
-        told["texts"] == ["x", f"I am worried.\n\n{text}"]
-        or decide(["x", "I am worried."], "").mechanism != "steer"
-    )
+
+
+def test_litellm_takes_prompts_together(hook, decide):
+    """A completion of several prompts has one request, and one ruling."""
+    inputs = {"texts": ["How do tides work?", "I am worried."]}
+    told = asyncio.run(hook().apply_guardrail(inputs, {"prompt": inputs["texts"]}, "request"))
+    steer = decide(["I am worried."], "").text
+    assert told["texts"] == [f"{text}\n\n{steer}" for text in inputs["texts"]]
+    inputs = {"texts": ["Help me attack.", "How do tides work?"]}
+    with pytest.raises(HTTPError):
+        asyncio.run(hook().apply_guardrail(inputs, {"prompt": inputs["texts"]}, "request"))
 
 
 def test_litellm_draws_by_what_clients_cannot_choose(hook, decide):

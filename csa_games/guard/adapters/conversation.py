@@ -6,10 +6,11 @@ user of a host plugs in a *classifier* between them,
     def classify(messages):
         return [{"ask": "plain", "signal": "clear"}, ...]
 
-which returns one observation for each message of the user, in order. Each `ask` and `signal` is a
-name of the scenario, None, or what one of the scenario's readers reads:
-`{"reader": "NAME", "score": 0.83}`. The same messages must give the same observations: past turns
-are classified again with every request, and the guard's own past responses follow from them.
+which is given {"role": "user", "content": "..."} and so on, and returns an observation for each
+message of the user, in order. An `ask` or `signal` is a name of the scenario, None, or what one of
+the scenario's readers reads: `{"reader": "NAME", "score": 0.83}`. The same messages must give the
+same observations: past turns are classified again with every request, and the guard's own past
+responses follow from them.
 """
 
 from __future__ import annotations
@@ -47,16 +48,26 @@ def classifier_from(named: str) -> Classifier:
 def plain(messages: object) -> list[Message]:
     """Return `messages` with role and text only: what a classifier is given; never raises.
 
+    Messages of the user with no answer between them are one: what was not answered is still asked.
     Parts of a content that are no text leave their type in brackets, so that nobody takes a message
     of an image alone for an empty one.
     """
     if isinstance(messages, (str, bytes)) or not isinstance(messages, Sequence):
         return []
-    return [
-        {"role": str(message.get("role", "")), "content": text_of(message.get("content"))}
-        for message in messages
-        if isinstance(message, Mapping)
-    ]
+    found: list[Message] = []
+    waiting = None  # the place of what the user has said since the last answer
+    for message in messages:
+        if not isinstance(message, Mapping):
+            continue
+        role, content = str(message.get("role", "")), text_of(message.get("content"))
+        if role == "user":
+            if waiting is not None:
+                content = found.pop(waiting)["content"] + "\n\n" + content
+            waiting = len(found)
+        elif role == "assistant":
+            waiting = None
+        found.append({"role": role, "content": content})
+    return found
 
 
 def text_of(content: object) -> str:

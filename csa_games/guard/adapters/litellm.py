@@ -177,11 +177,9 @@ def _check(own: Mapping[str, Any]) -> None:
 
 
 def _messages(inputs: Mapping[str, Any]) -> Any:
-    """Return the messages of a request; of a completion, which has texts only, one each."""
-    texts = inputs.get("texts") or []
-    return inputs.get("structured_messages") or [
-        {"role": "user", "content": text} for text in texts
-    ]
+    """Return the messages of a request; of one that has texts only, which are prompts, just one."""
+    prompts = "\n\n".join(inputs.get("texts") or [])
+    return inputs.get("structured_messages") or [{"role": "user", "content": prompts}]
 
 
 def _told(
@@ -195,8 +193,7 @@ def _told(
     """
     told, sent = inputs.get("structured_messages"), request.get("messages")
     if not told:
-        texts = list(inputs.get("texts") or [""])
-        return {**inputs, "texts": [*texts[:-1], f"{texts[-1]}\n\n{text}"]}
+        return {**inputs, "texts": [f"{part}\n\n{text}" for part in inputs.get("texts") or ()]}
     if place == "last" and not (isinstance(sent, list) and sent and told[-1] is sent[-1]):
         place = "first"
     return {**inputs, "structured_messages": steered(told, text, place)}
