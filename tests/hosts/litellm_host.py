@@ -290,8 +290,6 @@ def test_what_is_not_scanned_is_what_the_documentation_says(host):
     ("old", "new", "why"),
     [
         ("mode: pre_call", "mode: logging_only", "expected pre_call"),
-        ("mode: pre_call", "mode: [pre_call, post_call]", "expected pre_call"),
-        ("bundle: bundle", "bundle: nowhere", "nowhere"),
         ("secret_file:", "secret_fiel:", "secret_fiel: is no setting"),
     ],
 )

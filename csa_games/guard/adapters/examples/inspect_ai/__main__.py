@@ -50,7 +50,7 @@ def _count_without_download() -> None:
     """
     if "TIKTOKEN_CACHE_DIR" in os.environ:
         return
-    tiktoken = import_module("tiktoken")
+    tiktoken: Any = import_module("tiktoken")
     ranks = {bytes([k]): k for k in range(256)}
     encoding = tiktoken.Encoding(
         "bytes", pat_str=r"[\s\S]", mergeable_ranks=ranks, special_tokens={}
