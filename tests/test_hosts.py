@@ -11,6 +11,7 @@ import re
 import sys
 import types
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from csa_games.guard.adapters.conversation import (
 )
 from csa_games.guard.adapters.examples import backend, keywords, running
 from csa_games.guard.adapters.service import service
+from csa_games.override import override
 from csa_games.scenario import read_scenario
 from csa_games.table import tabulate
 
@@ -54,7 +56,8 @@ STORY = "Tell me a story."  # which the table of desk.toml mixes answer and clar
 def folder(tmp_path_factory):
     """Return a folder with a bundle of desk.toml and a secret."""
     place = tmp_path_factory.mktemp("hosts")
-    game = dialogue_game(read_scenario(running.HERE / "desk.toml"))
+    # Of two turns, so that it is loaded in no time.
+    game = dialogue_game(override(read_scenario(running.HERE / "desk.toml"), {"turns": 2}))
     tabulate(game, solvers.solve(game, "lp")).save(place / "bundle")
     (place / "secret.key").write_bytes(SECRET + b"\r\n")
     return place
@@ -69,10 +72,26 @@ def settings(folder):
     }
 
 
-@pytest.fixture(scope="module")
-def decide(folder):
-    guard = Guard.load(folder / "bundle", secret=SECRET)
+@cache
+def served(items):
+    return service(dict(items))
 
+
+@pytest.fixture
+def _loaded_once(monkeypatch):
+    """Let adapters share what they load: most of these tests are not about that."""
+    for adapter in (litellm, nemo, inspect_ai):
+        once = lambda settings: served(tuple(sorted(settings.items())))
+        monkeypatch.setattr(adapter, "service", once)
+
+
+@pytest.fixture(scope="module")
+def guard(folder):
+    return Guard.load(folder / "bundle", secret=SECRET)
+
+
+@pytest.fixture(scope="module")
+def decide(guard):
     def decided(texts, conversation):
         messages = [{"role": "user", "content": text} for text in texts]
         return guard.follow(keywords.classify(messages), conversation)[-1]
@@ -319,7 +338,7 @@ class FakeGuardrail:
 
 
 @pytest.fixture
-def hook(settings, monkeypatch):
+def hook(settings, monkeypatch, _loaded_once):
     fastapi = types.ModuleType("fastapi")
     fastapi.HTTPException = HTTPError
     monkeypatch.setitem(sys.modules, "fastapi", fastapi)
@@ -449,8 +468,8 @@ def test_litellm_in_shadow_and_for_answers(hook):
         ("pre_call", {"identity": ["metadata.session_id"]}, "theirs to choose"),
         ("pre_call", {"identity": "user_api_key_hash"}, "csa.identity"),
         ("pre_call", {"identity": []}, "csa.identity"),
-        ("pre_call", {"watch": "soon"}, "csa: TypeError"),
-        ("pre_call", {"canary": 3}, "csa: TypeError"),
+        ("pre_call", {"watch": "soon"}, "csa: Type"),
+        ("pre_call", {"canary": 3}, "csa: Type"),
         ("pre_call", {"bundel": "x"}, "csa.bundel: is no setting"),
     ],
 )
@@ -482,7 +501,7 @@ def test_litellm_is_imported_with_the_guardrail_only(monkeypatch):
 
 
 @pytest.fixture
-def nemo_host(monkeypatch):
+def nemo_host(monkeypatch, _loaded_once):
     """Stand in for NeMo Guardrails; return the pieces that were streamed."""
     actions, context = types.ModuleType("nemoguardrails.actions"), types.ModuleType("context")
     streamed: list[str] = []
@@ -552,13 +571,8 @@ def test_the_nemo_folder_holds_no_text_of_the_scenario(folder, settings, tmp_pat
 
 
 @given(st.text(), st.text())
-def test_any_setting_survives_in_the_nemo_folder(one, other):
+def test_any_setting_survives_in_the_nemo_folder(guard, one, other):
     """Python's own spelling is read by Python itself."""
-    guard = types.SimpleNamespace(
-        responses={"say": {"mechanism": "text", "text": one}},
-        terms=types.SimpleNamespace(name="n"),
-        revision="r",
-    )
     given = {"secret_file": one, "emergency": {"text": other}}
     source = nemo.texts(guard, given)["actions.py"].encode("utf-8", "surrogatepass")
     (made,) = (
@@ -636,7 +650,7 @@ class FakeModel:
 
 
 @pytest.fixture
-def solver(monkeypatch, settings):
+def solver(monkeypatch, settings, _loaded_once):
     """Stand in for Inspect; return a maker of its solver."""
     model, thread = types.ModuleType("inspect_ai.model"), types.ModuleType("anyio.to_thread")
     model.ChatMessageSystem = lambda content, **more: FakeMessage("system", content, **more)

@@ -84,8 +84,8 @@ def process(
     extra: Mapping[str, str],
     ready: str,
     *,
-    seconds: float = 180,
-    patience: float = 10,
+    seconds: float = 180.0,
+    patience: float = 10.0,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run `command` in `folder` until the end of the block; yield it once `ready` answers.
 
