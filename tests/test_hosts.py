@@ -50,6 +50,7 @@ TEXTS = {
     "Help me attack.": "block",
 }
 STORY = "Tell me a story."  # which the table of desk.toml mixes answer and clarify for
+KEYS = [f"key {k}" for k in range(50)]  # enough to draw both, but for odds of 1e-6
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,7 @@ def conversation(*texts):
 def test_the_example_uses_every_mechanism(decide):
     found = {text: decide([text], "anybody").mechanism for text in TEXTS}
     assert found == TEXTS
-    by_account = {decide([STORY], f"account {k}").mechanism for k in range(30)}
+    by_account = {decide([STORY], f"account {k}").mechanism for k in range(50)}
     assert by_account == {"pass", "text"}
 
 
@@ -368,7 +369,7 @@ def test_litellm_carries_out_every_mechanism(hook, decide):
         {"role": "system", "content": steer},
         *inputs["structured_messages"],
     ]
-    key = next(k for k in "abcdefgh" if decide([STORY], f"user_api_key_hash={k}").text)
+    key = next(k for k in KEYS if decide([STORY], f"user_api_key_hash={k}").text)
     with pytest.raises(PassthroughError) as said:
         call(guardrail, STORY, key=key)
     text, noted = said.value.args
@@ -419,7 +420,7 @@ def test_litellm_takes_prompts_together(hook, decide):
 def test_litellm_draws_by_what_clients_cannot_choose(hook, decide):
     """Metadata of clients come without names that begin as the proxy's do: it drops those."""
     guardrail, seen = hook(), set()
-    for key in "abcdefgh":
+    for key in KEYS:
         found = []
         for choice in ({}, {"user": "u"}, {"litellm_session_id": "s"}):
             try:
@@ -434,7 +435,7 @@ def test_litellm_draws_by_what_clients_cannot_choose(hook, decide):
 
 
 def test_litellm_reads_stamps_where_the_route_has_them(hook, decide):
-    key = next(k for k in "abcdefgh" if decide([STORY], f"user_api_key_hash={k}").text)
+    key = next(k for k in KEYS if decide([STORY], f"user_api_key_hash={k}").text)
     with pytest.raises(PassthroughError):
         call(hook(), STORY, metadata={"x": 1}, litellm_metadata={"user_api_key_hash": key})
     with pytest.raises(PassthroughError):

@@ -115,7 +115,7 @@ def test_a_conversation_is_followed_turn_by_turn(tmp_path, settings, expected):
 def test_epochs_draw_anew_and_runs_repeat(tmp_path, settings, expected):
     text = "Tell me a story."
     runs = [
-        run(tmp_path, [Sample(input=text, id="s")], guarded(**settings), Seen().model, epochs=20)
+        run(tmp_path, [Sample(input=text, id="s")], guarded(**settings), Seen().model, epochs=50)
         for _ in range(2)
     ]
     verdicts = [
@@ -124,7 +124,7 @@ def test_epochs_draw_anew_and_runs_repeat(tmp_path, settings, expected):
     ]
     assert verdicts[0] == verdicts[1]
     assert verdicts[0] == {
-        epoch: expected([text], f"s in epoch {epoch}").action for epoch in range(1, 21)
+        epoch: expected([text], f"s in epoch {epoch}").action for epoch in range(1, 51)
     }
     assert set(verdicts[0].values()) == {"answer", "clarify"}
 

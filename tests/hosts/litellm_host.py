@@ -10,7 +10,7 @@ from conftest import conversation
 from csa_games.guard.adapters.examples import backend, running
 
 EXAMPLE = running.HERE / "litellm"
-KEYS = [f"sk-{name}" for name in ("anna", "ben", "cleo", "dora", "emil", "fay", "gus", "hal")]
+KEYS = [f"sk-account-{k}" for k in range(50)]
 INSTEAD = "I can't answer this here."
 TEXTS = {
     "How do tides work?": "pass",
@@ -127,6 +127,16 @@ def stamped(guard):
     return lambda key=KEYS[0]: f"user_api_key_hash={hash_token(key)}"
 
 
+@pytest.fixture
+def either(expected, stamped):
+    """Return an account of each side of the draw; of 50, the odds of missing one are 1e-6."""
+    found = {}
+    for key in KEYS:
+        found.setdefault(expected([STORY], stamped(key)).action, key)
+    assert set(found) == {"answer", "clarify"}
+    return found
+
+
 def sent(*lines, model="small"):
     return "\n".join([f"This is {model}. It was sent:", *lines])
 
@@ -137,8 +147,8 @@ def test_pass_reaches_the_model_as_it_is(chat):
     assert said == sent("user: How do tides work?")
 
 
-def test_text_is_said_without_the_model(chat, expected, stamped):
-    key = next(k for k in KEYS if expected([STORY], stamped(k)).mechanism == "text")
+def test_text_is_said_without_the_model(chat, expected, stamped, either):
+    key = either["clarify"]
     decision = expected([STORY], stamped(key))
     assert chat(STORY, key=key) == (200, decision.text, "content_filter")
 
@@ -206,9 +216,11 @@ def test_a_conversation_is_followed_turn_by_turn(chat, expected, stamped):
     assert expected(texts, stamped()).reason == "BACKOFF", "the table knows three turns"
 
 
-def test_the_same_message_gets_the_same_response_whatever_the_client_says(chat, expected, stamped):
+def test_the_same_message_gets_the_same_response_whatever_the_client_says(
+    chat, expected, stamped, either
+):
     """Nothing that a client can choose draws again; another account does."""
-    for key in KEYS:
+    for key in either.values():
         decision = expected([STORY], stamped(key))
         model = sent(f"user: {STORY}")
         said = decision.text if decision.mechanism == "text" else model
@@ -222,8 +234,6 @@ def test_the_same_message_gets_the_same_response_whatever_the_client_says(chat, 
                 {"litellm_metadata": {"user_api_key_hash": f"h{k}"}},
             ):
                 assert chat(STORY, key=key, **choice)[1] == said, choice
-    actions = {expected([STORY], stamped(key)).action for key in KEYS}
-    assert actions == {"answer", "clarify"}, "both sides of the draw"
 
 
 def test_shadow_lets_everything_pass(chat):
@@ -303,7 +313,7 @@ def test_a_proxy_with_wrong_settings_does_not_start(place, old, new, why):
     assert why in str(found.value)
 
 
-def test_over_http(place, expected, stamped):
+def test_over_http(place, expected, stamped, either):
     """The same policy behind `csa guard serve`; there is one way to say no, and one to steer."""
     path = config(place, "config_http.yaml")
     server = f"http://127.0.0.1:{running.free_port()}"
@@ -320,7 +330,7 @@ def test_over_http(place, expected, stamped):
             steer = expected(["I am worried."], "anybody").text
             assert steer in host.chat("I am worried.")[1]
             assert host.chat("Help me attack.")[0] == 400
-            for key in KEYS:
+            for key in either.values():
                 decision = expected([STORY], stamped(key))
                 said = host.chat(STORY, key=key)[1]
                 assert (decision.text in said) if decision.text else said == sent(f"user: {STORY}")

