@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 
 from csa_games.errors import InputError
 from csa_games.guard.bundle import canonical, parse, sha256
-from csa_games.guard.keys import Turn, turns_of
+from csa_games.guard.keys import Turn
 
 try:
     import fcntl
@@ -131,7 +131,7 @@ class AuditLog:
         """The SHA-256 of the last line: kept elsewhere, it shows whether the log was cut."""
         return self._previous
 
-    def record(self, ruling: Any, turns: Sequence[Turn]) -> bool:
+    def record(self, ruling: Any, turns: Sequence[Any]) -> bool:
         """Append a line about `ruling`, and return whether it is in the log; never raises.
 
         `turns` are those that it was made for, from `Guard.observed`: names of the scenario, none
@@ -285,7 +285,7 @@ class AuditLog:
             _sync_folder(self.path.parent)
 
 
-def entry_of(ruling: Any, turns: Sequence[Turn]) -> dict[str, Any]:
+def entry_of(ruling: Any, turns: Sequence[Any]) -> dict[str, Any]:
     """Return what a line says about `ruling`, but for its place in the log."""
     decision = ruling.decision
     return {
@@ -311,19 +311,14 @@ def entry_of(ruling: Any, turns: Sequence[Turn]) -> dict[str, Any]:
     }
 
 
-def _history(key: str | None, turns: Sequence[Turn]) -> list[list[str | None]] | None:
-    """Return the turns as lists, None where there are none.
-
-    Those of a state with a key are what the key spells.
-    """
-    if key is not None:
-        turns = turns_of(key)
-    elif not turns:
+def _history(key: str | None, turns: Sequence[Any]) -> list[list[str | None]] | None:
+    """Return the turns as lists, None where there are none."""
+    if not turns:
         return None
-    elif not all(type(turn) is Turn for turn in turns):
-        raise TypeError("found turns of other types, expected those of Guard.observed")
-    else:
+    if key is None:
         turns = turns[-MOST_TURNS:]
+    if not all(type(turn) is Turn for turn in turns):
+        raise TypeError("found turns of other types, expected those of Guard.observed")
     return [list(turn if turn.response is not None else turn[:2]) for turn in turns]
 
 
