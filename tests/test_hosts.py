@@ -470,7 +470,6 @@ def test_litellm_in_shadow_and_for_answers(hook):
         ("pre_call", {"identity": "user_api_key_hash"}, "csa.identity"),
         ("pre_call", {"identity": []}, "csa.identity"),
         ("pre_call", {"watch": "soon"}, "csa: Type"),
-        ("pre_call", {"canary": 3}, ""),
         ("pre_call", {"bundel": "x"}, "csa.bundel: is no setting"),
     ],
 )
