@@ -6,6 +6,8 @@
 # make experiments  run every experiment of csa experiment, and write experiments/*/report.md
 # make papers  measure published results again, and write papers/*/README.md
 # make docs   build the documentation, a site of files that need no network, into build/docs
+# make test-hosts  drive real hosts of a guard on localhost: LiteLLM, NeMo Guardrails, Inspect, each
+#                  in an environment of its own under build/hosts (1.5 GB, some ten minutes)
 # make bench  race all of them: python -m experiments.speed (one to two hours on two cores)
 # make clean  remove what the other targets made
 
@@ -19,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # One worker runs a whole file, and makes what its tests share once; files start in their order.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install demo test results experiments papers ray docs peers bench clean
+.PHONY: install demo test test-hosts results experiments papers ray docs peers bench clean
 .DELETE_ON_ERROR:
 
 install: $(INSTALLED)
@@ -42,6 +44,26 @@ test: $(INSTALLED)
 	rm -rf build/test-cache
 	$(BIN)/pytest -o addopts='-q --strict-markers' -m large $(TWO)
 	$(BIN)/pytest $(TWO)
+
+# A host has the lists of exact versions in tests/hosts alone, LiteLLM's with their hashes (releases
+# of it were malicious once), and this tree on its path: the guard needs nothing else.
+HOSTS := litellm nemo inspect
+
+test-hosts: $(INSTALLED) $(HOSTS:%=build/hosts/%/.installed)
+	@rm -rf build/hosts/run build/hosts/bundle
+	@$(BIN)/csa solve csa_games/guard/adapters/examples/desk.toml --method lp --out build/hosts/run
+	@$(BIN)/csa export build/hosts/run build/hosts/bundle
+	@set -e; for host in $(HOSTS); do \
+		echo "$$host"; \
+		PYTHONPATH=$(CURDIR) CSA_HOSTS_BUNDLE=$(CURDIR)/build/hosts/bundle \
+			build/hosts/$$host/bin/python -m pytest -c tests/hosts/pytest.ini tests/hosts/$${host}_host.py; \
+	done
+
+build/hosts/%/.installed: tests/hosts/%.txt
+	@echo "installing $* into build/hosts/$* (some minutes, once)"
+	@$(PYTHON) -m venv build/hosts/$*
+	@build/hosts/$*/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	@touch $@
 
 results: $(INSTALLED)
 	$(BIN)/python -m experiments.foundation

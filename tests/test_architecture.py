@@ -35,7 +35,9 @@ def test_imports_keep_to_the_layout(path):
     modules = imported(path)
     tops = {module.split(".")[0] for module in modules}
     where = name(path)
-    assert not tops & NETWORK, "nothing in the project calls the network"
+    # Examples of hosts talk to what they start themselves, on localhost.
+    if not where.startswith("csa_games/guard/adapters/examples/"):
+        assert not tops & NETWORK, "nothing in the project calls the network"
     if where.startswith("csa_games/") and not where.startswith("csa_games/cli/"):
         assert "solvers" not in tops, "only the command line knows the solvers"
     if where.startswith("solvers/"):

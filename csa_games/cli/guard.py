@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 from csa_games.cli.command import DONE, FAILED_INPUT, Command, Group, Outcome, UnverifiedError
 from csa_games.cli.guard_audit import DRIFT, REPLAY
 from csa_games.cli.guard_check import CHECK
+from csa_games.cli.guard_nemo import NEMO
+from csa_games.cli.guard_serve import SERVE
+from csa_games.cli.guard_try import TRY
 from csa_games.cli.keys import add_keys
 from csa_games.cli.output import clean, facts, grid, number
+from csa_games.cli.secret import secret_in
 from csa_games.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,9 +26,8 @@ def decide(args: argparse.Namespace) -> Outcome:
     """Return what the guard of a bundle answers to a history."""
     from csa_games.guard import BundleError, Guard
 
-    secret = None if args.secret_file is None else Path(args.secret_file).read_bytes()
     try:
-        guard = Guard.load(args.bundle, secret=secret, keys=args.keys)
+        guard = Guard.load(args.bundle, secret=secret_in(args.secret_file), keys=args.keys)
     except BundleError as error:
         raise UnverifiedError(*error.faults) from None
     decision = guard.decide(_history(args.history), conversation=args.conversation)
@@ -95,7 +98,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--secret-file",
         metavar="FILE",
-        help="a file whose bytes are the secret that draws from mixed rows are keyed with",
+        help="a file with the secret that draws from mixed rows are keyed with",
     )
     add_keys(parser)
 
@@ -116,5 +119,8 @@ GUARD = Group(
         "replay": REPLAY,
         "drift": DRIFT,
         "check": CHECK,
+        "nemo": NEMO,
+        "serve": SERVE,
+        "try": TRY,
     },
 )

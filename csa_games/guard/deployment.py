@@ -213,10 +213,14 @@ class Deployment:
             raise InputError(f"watch: found {seconds!r}, expected a number of seconds above 0")
         return Watch(self, tuple(self._folders.values()), seconds)
 
-    def decide(self, history: object, conversation: object) -> Ruling:
-        """Return the ruling on the last turn of `history`; never raises. See `Guard.decide`."""
+    def decide(self, history: object, conversation: object, mode: str | None = None) -> Ruling:
+        """Return the ruling on the last turn of `history`; never raises. See `Guard.decide`.
+
+        `mode` is another than the deployment's, for this ruling alone.
+        """
         began = time.perf_counter_ns()
-        if self.mode == OFF:
+        mode = mode if mode in MODES else self.mode
+        if mode == OFF:
             return self._disabled(began)
         arm, scope = self._arm_of(conversation)
         if arm is None:
@@ -225,16 +229,17 @@ class Deployment:
             decision = arm.guard.decide(history, conversation)
         else:
             decision = arm.guard.decide_in(history, scope)
-        return self._rule(decision, arm, history, began)
+        return self._rule(decision, arm, history, mode, began)
 
-    def follow(self, observations: object, conversation: object) -> Ruling:
+    def follow(self, observations: object, conversation: object, mode: str | None = None) -> Ruling:
         """Return the ruling on the last of `observations`; never raises. See `Guard.follow`.
 
         What earlier turns were answered is what the policy would have enforced there. The audit
-        log gets the history with these responses filled in.
+        log gets the history with these responses filled in. `mode` is as in `decide`.
         """
         began = time.perf_counter_ns()
-        if self.mode == OFF:
+        mode = mode if mode in MODES else self.mode
+        if mode == OFF:
             return self._disabled(began)
         arm, scope = self._arm_of(conversation)
         history: object = observations
@@ -245,7 +250,7 @@ class Deployment:
         else:
             decision, turns = arm.guard.last_in(observations, scope)
             history = turns or observations
-        return self._rule(decision, arm, history, began)
+        return self._rule(decision, arm, history, mode, began)
 
     def _arm_of(self, conversation: object) -> tuple[_Arm | None, str | None]:
         """Return who decides for a conversation, and its scope, None for what is none."""
@@ -258,7 +263,9 @@ class Deployment:
             return canary, scope
         return arms.get(STABLE), scope
 
-    def _rule(self, decision: Decision, arm: _Arm | None, history: object, began: int) -> Ruling:
+    def _rule(
+        self, decision: Decision, arm: _Arm | None, history: object, mode: str, began: int
+    ) -> Ruling:
         """Return the ruling that `decision` makes, counted and recorded."""
         reason = decision.reason
         if arm is not None and reason != ERROR and time.time() >= arm.expires:
@@ -268,13 +275,13 @@ class Deployment:
                 explanation=f"The bundle is past its time, {arm.guard.terms.not_after}; it still "
                 f"decides, and otherwise the reason were {reason}. {decision.explanation}",
             )
-        if self.mode == SHADOW or (reason == ERROR and self._on_error == OPEN):
+        if mode == SHADOW or (reason == ERROR and self._on_error == OPEN):
             carried = (PASS, PASS, "")
         elif reason == ERROR and self._on_error == CLOSED:
             carried = (BLOCK, BLOCK, "")
         else:
             carried = (decision.action, decision.mechanism, decision.text)
-        ruling = self._ruling(decision, carried, arm, _length(history), began)
+        ruling = self._ruling(decision, carried, arm, _length(history), mode, began)
         if self._audit is not None:
             turns = () if arm is None else arm.guard.observed(history)
             try:
@@ -295,7 +302,7 @@ class Deployment:
             None,
             "" if guard is None else guard.revision,
         )
-        return self._ruling(decision, (PASS, PASS, ""), self._arms.get(STABLE), 0, began)
+        return self._ruling(decision, (PASS, PASS, ""), self._arms.get(STABLE), 0, OFF, began)
 
     def _constant(self, scope: str | None) -> Decision:
         assert self._emergency is not None, "without one, there is a bundle"
@@ -308,6 +315,7 @@ class Deployment:
         carried: tuple[str, str, str],
         arm: _Arm | None,
         turn: int,
+        mode: str,
         began: int,
     ) -> Ruling:
         name = STABLE if arm is None else arm.name
@@ -315,7 +323,7 @@ class Deployment:
         return Ruling(
             decision,
             *carried,
-            self.mode,
+            mode,
             name,
             # Forked workers share the name and the numbers, but not the process.
             f"{self._name}-{os.getpid():x}-{next(self._numbers):x}",
