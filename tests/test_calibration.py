@@ -325,7 +325,7 @@ def test_a_response_never_seen_is_left_as_it_is(crisis, log):
     assert benign.after["guide"] == crisis.intents[0].kernel.after["guide"]
     assert benign.after["comply"] != crisis.intents[0].kernel.after["comply"]
     assert "after.guide never seen, as before: " in benign.source
-    assert "intents.benign.kernel.after.guide" in found.scenario.notes
+    assert "benign after guide" in found.scenario.notes
     estimate = listed(found)["intents.benign.kernel.after.guide"]["plain"]
     assert estimate.n == 0
     assert estimate.value == crisis.intents[0].kernel.after["guide"]["plain"]

@@ -8,6 +8,7 @@ import pytest
 from csa_games.calibration.log import write_jsonl
 from csa_games.calibration.simulate import conversations, simulate
 from csa_games.cli import main
+from csa_games.override import override
 from csa_games.scenario import builtin_scenarios, read_scenario
 
 MAP = """
@@ -139,3 +140,17 @@ def test_what_was_there_stays_if_a_fit_is_killed(place, capsys, monkeypatch):
     csa_fit(capsys, "log.jsonl.gz", "-o", "x.toml", code=130)
     assert (place / "x.toml").read_text() == "as it was"
     assert not list(place.glob(".*"))
+
+
+def test_latent_intents_are_said_to_be(place, capsys, crisis):
+    halves = {"benign": 0.6, "distressed": 0.4, "misinformed": 0.0, "malicious": 0.0}
+    base = override(crisis, {f"intents.{name}.prior": p for name, p in halves.items()})
+    drawn = simulate(base, 800, np.random.default_rng(0))
+    write_jsonl("untyped.jsonl", conversations(drawn, base, typed=False))
+    (place / "map.toml").write_text(MAP + 'latent = ["benign", "distressed"]\n')
+    told = csa_fit(capsys, "untyped.jsonl", "-o", "a.toml", json_too=True)
+    said = " ".join(told["remarks"])
+    assert "Told apart without labels, by a mixture of 800 conversations: benign 0." in said
+    assert "Kinds, on part of the conversations: 1: BIC " in said
+    again = csa_fit(capsys, "untyped.jsonl", "-o", "b.toml", json_too=True)
+    assert again["estimates"] == told["estimates"]  # the same seed

@@ -1,7 +1,7 @@
 """What is in a log: counts, what is missing, what is wrong; and the log counted on the way."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -56,8 +56,9 @@ def surveyed(
     coder: Coder,
     layout: Layout,
     progress: Progress | None = None,
+    each: Callable[[Codes], None] | None = None,
 ) -> tuple[Survey, Counts]:
-    """Return what is in the logs at `paths`, and their counts, closed.
+    """Return what is in the logs at `paths`, and their counts, closed; `each` takes the pieces.
 
     One pass, in the memory of `PIECE` conversations. What is wrong is not counted, but for
     conversations with a label that nothing maps: all else in them is.
@@ -66,6 +67,8 @@ def surveyed(
     for path in paths:
         for piece in pieces(path, coder, found, progress):
             total = merged(total, count(piece, layout))
+            if each is not None:
+                each(piece)
     survey = Survey(
         found.conversations,
         found.events,

@@ -9,8 +9,15 @@ from jaxtyping import Float
 
 from csa_games.calibration.channel import channel_rows
 from csa_games.calibration.counts import Counts
-from csa_games.calibration.estimates import Estimate, Estimates, estimates
+from csa_games.calibration.estimates import (
+    Estimate,
+    Estimates,
+    design_effect,
+    dirichlet,
+    estimates,
+)
 from csa_games.calibration.kernel import kernel_content, kernel_rows
+from csa_games.calibration.latent import Told
 from csa_games.calibration.mapping import Mapping as Reading
 from csa_games.calibration.prior import REFUSAL, prior_row
 from csa_games.calibration.rows import NO_ROW, Layout, Row, layout
@@ -46,24 +53,42 @@ def fittable(base: Scenario, reading: Reading) -> Layout:
 
 
 def fit(
-    base: Scenario, reading: Reading, wanted: Layout, counts: Counts, *, level: float = 0.9
+    base: Scenario,
+    reading: Reading,
+    wanted: Layout,
+    counts: Counts,
+    *,
+    level: float = 0.9,
+    latent: Told | None = None,
 ) -> Fitted:
     """Return `base` fitted to closed `counts` of the rows `wanted`.
 
-    A row that was never seen stays what it is, and so does its source. Raises `InputError` if the
-    log tells nothing of any row, or shows users who ask what the base says that they do not.
+    Rows of latent intents are those that a mixture has told, where there is one. A row that was
+    never seen stays what it is, and so does its source. Raises `InputError` if the log tells
+    nothing of any row, or shows users who ask what the base says that they do not.
     """
     if not 0 < level < 1:
         raise InputError(f"found the level {level}, expected a number between 0 and 1, such as 0.9")
     if not counts.conversations.sum():
         raise InputError(f"found no conversation in {reading.name}, expected some")
     _check_asks(base, counts)
-    found = estimates(_typed(wanted, counts), wanted.base, level)
-    return assembled(base, reading, wanted, counts, found)
+    if latent is None:
+        found = estimates(_typed(wanted, counts), wanted.base, level)
+    else:
+        mine = latent.mine > 0
+        often = np.where(mine[:, None], _with_typed(wanted, counts, latent), counts.rows)
+        deff = np.where(mine, latent.deff, design_effect(counts, level))
+        found = dirichlet(often.astype(np.float64), wanted.base, deff, level)
+    return _assembled(base, reading, wanted, counts, found, latent)
 
 
-def assembled(
-    base: Scenario, reading: Reading, wanted: Layout, counts: Counts, found: Estimates
+def _assembled(
+    base: Scenario,
+    reading: Reading,
+    wanted: Layout,
+    counts: Counts,
+    found: Estimates,
+    latent: Told | None,
 ) -> Fitted:
     """Return `base` with the estimates `found` of the rows `wanted`, and what to say of them."""
     if not found.n.any():
@@ -74,7 +99,7 @@ def assembled(
         for row, value, n in zip(wanted.rows, found.value, found.n, strict=True)
         if n > 0
     }
-    remarks = tuple(_remarks(base, reading, counts, wanted, found))
+    remarks = tuple(_remarks(base, reading, counts, wanted, found, latent))
     radii = {
         kind: _radius(wanted.rows, found, kinds)
         for kind, kinds in (("kernels", ("opening", "after")), ("channels", ("signal",)))
@@ -208,6 +233,15 @@ def _typed(wanted: Layout, counts: Counts) -> Counts:
     return replace(counts, rows=rows)
 
 
+def _with_typed(wanted: Layout, counts: Counts, latent: Told) -> Float[np.ndarray, "K W"]:
+    """Return the expected counts of a mixture, and in the priors who is of no latent intent."""
+    rows = latent.rows.copy()
+    if wanted.prior != NO_ROW:
+        others = rows[wanted.prior] == 0
+        rows[wanted.prior, others] = counts.rows[wanted.prior, others]
+    return rows
+
+
 def _check_asks(base: Scenario, counts: Counts) -> None:
     """Raise `InputError` where users ask what the base scenario says that they do not."""
     faults = []
@@ -237,7 +271,12 @@ def _nothing_told(base: Scenario, reading: Reading, counts: Counts) -> str:
 
 
 def _remarks(
-    base: Scenario, reading: Reading, counts: Counts, wanted: Layout, found: Estimates
+    base: Scenario,
+    reading: Reading,
+    counts: Counts,
+    wanted: Layout,
+    found: Estimates,
+    latent: Told | None,
 ) -> list[str]:
     """Return sentences on what the log tells, and what it does not."""
     total, untyped = int(counts.conversations.sum()), int(counts.conversations[-1])
@@ -249,18 +288,50 @@ def _remarks(
             "Kernels and channels are those of what passed the filter; if signals or reactions had "
             "a part in it, they are not those of all conversations."
         )
-    elif untyped and not reading.latent:
+    elif untyped and latent is None:
         said.append(f"Priors are those of {base.name}: {untyped:,} conversations have no type.")
-    if untyped and not reading.latent:
+    if latent is not None:
+        said += _of_mixture(reading, latent)
+    elif untyped:
         said.append(f"{untyped:,} conversations have no type, and were not used.")
     unseen = [
-        row.field
+        row.label
         for row, n in zip(wanted.rows, found.n, strict=True)
         if n == 0 and row.kind != "prior"
     ]
+    flat = [
+        row.label
+        for row, n, worth in zip(wanted.rows, found.n, found.effective, strict=True)
+        if n >= 20 and worth < 1
+    ]
+    if flat:
+        said.append(f"Seen, but what was seen hardly tells: {', '.join(flat)}.")
     if unseen:
         said.append(
             f"Never seen, and left as they are with the intervals of their prior: "
             f"{', '.join(unseen)}."
         )
+    return said
+
+
+def _of_mixture(reading: Reading, latent: Told) -> list[str]:
+    """Return sentences on intents that were told apart without a label."""
+    mixture = latent.mixture
+    shares = ", ".join(
+        f"{name} {share:.3f}" for name, share in zip(reading.latent, mixture.weight, strict=True)
+    )
+    criteria = ", ".join(
+        f"{kinds}: BIC {found.bic:,.0f}, held out {found.held_out:,.0f}"
+        for kinds, found in latent.criteria.items()
+    )
+    said = [
+        f"Told apart without labels, by a mixture of {mixture.conversations:,} conversations: "
+        f"{shares}."
+    ]
+    if latent.criteria:
+        likely = max(latent.criteria, key=lambda kinds: latent.criteria[kinds].held_out)
+        fewer = " Fewer explain held-out ones better." if likely < len(reading.latent) else ""
+        said.append(f"Kinds, on part of the conversations: {criteria}.{fewer}")
+    if not mixture.converged:
+        said.append("The mixture had not settled when its steps were used up.")
     return said

@@ -5,14 +5,14 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from csa_games.cli.command import DONE, FAILED_CHECK, Command, Outcome
 from csa_games.cli.output import clean, facts, grid, number, whole
-from csa_games.cli.progress import SECONDS_BETWEEN_LINES
+from csa_games.cli.progress import SECONDS_BETWEEN_LINES, waiting
 from csa_games.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
 def fit_logs(args: argparse.Namespace) -> Outcome:
     """Fit a scenario to logs and write it, or only say what is in them."""
+    import numpy as np
+
     from csa_games.calibration.check import check, surveyed
     from csa_games.calibration.codes import coder
     from csa_games.calibration.fitted import fit, fittable, fitted_toml
+    from csa_games.calibration.latent import Shown, compared, contexts, told
     from csa_games.calibration.mapping import read_mapping
     from csa_games.files import write_file
 
@@ -35,14 +38,23 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
         raise InputError("-o: is missing, expected the file to write the fitted scenario to")
     reading, base = read_mapping(args.map), _base(args.base)
     wanted = fittable(base, reading)
+    codes = coder(reading, base)
+    gathered = Shown(contexts(base, wanted, reading.latent)) if reading.latent else None
+    each = None if gathered is None or args.check else gathered.add
     with _reading() as progress:
-        survey, counts = surveyed(args.logs, coder(reading, base), wanted, progress)
+        survey, counts = surveyed(args.logs, codes, wanted, progress, each)
     if args.check:
         data = asdict(survey) | {"ok": not survey.faults}
         code = FAILED_CHECK if survey.faults else DONE
         return Outcome(data, lambda console: _show_survey(console, survey), code)
     check(survey)
-    fitted = fit(base, reading, wanted, counts, level=args.level)
+    latent = None
+    if gathered is not None and survey.conversations:
+        with waiting(f"telling {' and '.join(reading.latent)} apart"):
+            draw = np.random.default_rng(args.seed)
+            latent = told(base, wanted, gathered, draw)
+            latent = replace(latent, criteria=compared(gathered, draw))
+    fitted = fit(base, reading, wanted, counts, level=args.level, latent=latent)
     write_file(args.out, fitted_toml(fitted).encode())
     data = {"scenario": args.out, "conversations": survey.conversations, "events": survey.events}
     return Outcome(
@@ -158,6 +170,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--level", type=float, default=0.9, metavar="P", help="of the intervals (0.9)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the random starts that tell latent intents apart (0)",
     )
 
 
