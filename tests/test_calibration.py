@@ -401,7 +401,7 @@ def test_asks_that_an_intent_does_not_have_are_named(crisis, log):
         fitted(crisis, swapped)
 
 
-@pytest.mark.parametrize("level", [0, 1, -1, 90])
+@pytest.mark.parametrize("level", [0.0, 1.0, -1.0, 90.0])
 def test_levels_are_probabilities(crisis, log, level):
     with pytest.raises(InputError, match="expected a number between 0 and 1"):
         fitted(crisis, log, level=level)

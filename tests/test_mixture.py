@@ -211,7 +211,9 @@ def test_two_cells_of_the_attack_log(attacks):
     # P(first cell | k failures), k = 1..7.
     order = np.argsort(-runs[2].rows[:, 3])
     failed = np.stack([np.ones(7), np.zeros(7), np.arange(7), np.zeros(7)], axis=1).astype(int)
-    share = posterior(runs[2], replace(attacks, seen=failed, times=np.ones(7), kind=-np.ones(7)))
+    share = posterior(
+        runs[2], replace(attacks, seen=failed, times=np.ones(7, int), kind=-np.ones(7, int))
+    )
     expected = [0.646, 0.463, 0.289, 0.161, 0.083, 0.041, 0.020]
     assert share[:, order[0]] == pytest.approx(expected, abs=0.01)
 

@@ -23,13 +23,13 @@ from csa_games.calibration.rows import NO_ROW, Layout
 class Counts:
     """Counts of a log.
 
-    The last index of an intent is of conversations without one, and the last index of the ask
-    before is of events whose ask was not recorded.
+    T1 and B1 are T + 1 and B + 1: the last index of an intent is of conversations without one, and
+    the last index of the ask before is of events whose ask was not recorded.
     """
 
-    conversations: Int[np.ndarray, " T+1"]
-    reactions: Int[np.ndarray, "T+1 H B+1 R B"]  # intent, turn, ask before, response, ask after
-    signals: Int[np.ndarray, "T+1 B Y"]
+    conversations: Int[np.ndarray, " T1"]
+    reactions: Int[np.ndarray, "T1 H B1 R B"]  # intent, turn, ask before, response, ask after
+    signals: Int[np.ndarray, "T1 B Y"]
     rows: Int[np.ndarray, "K W"]
     squares: Int[np.ndarray, "K W"]
     cross: Int[np.ndarray, "K W"]

@@ -150,4 +150,4 @@ def bootstrap(
     times = draw.multinomial(clusters, np.full(clusters, 1 / clusters), size=draws)
     found = statistic(times.astype(np.float64) @ sums.astype(np.float64))
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return low, high
+    return np.asarray(low), np.asarray(high)

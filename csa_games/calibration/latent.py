@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from csa_games.calibration.codes import Codes
 from csa_games.calibration.mixture import (
@@ -61,7 +61,7 @@ class Shown:
     """What conversations of latent intents have shown, gathered piece by piece."""
 
     contexts: Contexts
-    seen: list[Int[np.ndarray, "N D"]] = field(default_factory=list)
+    seen: list[Integer[np.ndarray, "N D"]] = field(default_factory=list)
     kind: list[Int[np.ndarray, " N"]] = field(default_factory=list)
 
     def add(self, codes: Codes) -> None:
@@ -112,7 +112,9 @@ def contexts(base: Scenario, wanted: Layout, latent: Sequence[str]) -> Contexts:
     )
 
 
-def shown(codes: Codes, contexts: Contexts) -> tuple[Int[np.ndarray, "N D"], Int[np.ndarray, " N"]]:
+def shown(
+    codes: Codes, contexts: Contexts
+) -> tuple[Integer[np.ndarray, "N D"], Int[np.ndarray, " N"]]:
     """Return how often conversations of latent or unknown intents show what, and their kinds."""
     kinds = np.full(max(int(codes.intent.max(initial=0)), *contexts.latent) + 1, -2)
     kinds[list(contexts.latent)] = np.arange(len(contexts.latent))

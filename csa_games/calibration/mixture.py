@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer, UInt
 from scipy.optimize import linear_sum_assignment
 
 from csa_games.arrays import Array
@@ -45,7 +45,7 @@ UNKNOWN = -1
 class Sample:
     """What conversations show. Letters: N distinct ones, D outcomes of all contexts together."""
 
-    seen: Int[np.ndarray, "N D"]  # how often each outcome
+    seen: Integer[np.ndarray, "N D"]  # how often each outcome
     context: Int[np.ndarray, " D"]  # which context an outcome is of, ascending from 0
     times: Int[np.ndarray, " N"]  # how many conversations are alike
     kind: Int[np.ndarray, " N"]  # where it is known, else UNKNOWN
@@ -70,16 +70,32 @@ class Mixture:
 
 
 def sample(
-    seen: Int[np.ndarray, "N D"],
+    seen: Integer[np.ndarray, "N D"],
     context: Sequence[int] | Int[np.ndarray, " D"],
     kind: Int[np.ndarray, " N"] | None = None,
 ) -> Sample:
     """Return conversations with those that are alike counted together."""
     known = np.full(len(seen), UNKNOWN) if kind is None else kind
-    both = np.column_stack([seen, known]).astype(np.int32)
-    rows = np.ascontiguousarray(both).view([("", both.dtype)] * both.shape[1]).ravel()
-    _, first, times = np.unique(rows, return_index=True, return_counts=True)
+    _, first, place, times = np.unique(
+        _keys(seen, known), return_index=True, return_inverse=True, return_counts=True
+    )
+    for column in (known, *seen.T):
+        if not np.array_equal(column[first][place], column):  # one key for two: practically never
+            first, times = np.arange(len(seen)), np.ones(len(seen), np.int64)
+            break
     return Sample(seen[first], np.asarray(context, np.int64), times, known[first])
+
+
+def _keys(seen: Integer[np.ndarray, "N D"], kind: Int[np.ndarray, " N"]) -> UInt[np.ndarray, " N"]:
+    """Return a number for each conversation, the same for those that are alike.
+
+    Random odd multiples, added up modulo 2^64: sorting numbers is much faster than sorting rows.
+    """
+    factor = np.random.default_rng(0).integers(2**64, size=seen.shape[1] + 1, dtype=np.uint64)
+    key = kind.astype(np.int64).astype(np.uint64) * (factor[-1] | np.uint64(1))
+    for column, odd in zip(seen.T, factor | np.uint64(1), strict=False):
+        key += column.astype(np.uint64) * odd
+    return key
 
 
 def fit_mixture(
@@ -146,7 +162,7 @@ def log_likelihood(mixture: Mixture, given: Sample) -> float:
 
 
 def held_out(
-    seen: Int[np.ndarray, "N D"],
+    seen: Integer[np.ndarray, "N D"],
     context: Sequence[int] | Int[np.ndarray, " D"],
     kinds: int,
     draw: np.random.Generator,
@@ -299,23 +315,23 @@ def _climb(
             jnp.asarray(weight),
             jnp.asarray(rows),
             jnp.asarray(may),
-            GAIN * float(given.times.sum()),
-            most_steps,
+            jnp.asarray(GAIN * float(given.times.sum())),
+            jnp.asarray(most_steps),
         )
         return tuple(np.asarray(part) for part in found)
 
 
 @jax.jit
 def _climbed(
-    seen: Int[Array, "P M D"],
+    seen: Integer[Array, "P M D"],
     times: Float[Array, "P M"],
     kind: Int[Array, "P M"],
     same: Float[Array, "D D"],
     weight: Float[Array, "S Z"],
     rows: Float[Array, "S Z D"],
     may: Bool[Array, "Z D"],
-    enough: float,
-    most_steps: int,
+    enough: Float[Array, ""],
+    most_steps: Int[Array, ""],
 ) -> tuple[Array, ...]:
     kinds = weight.shape[1]
 
