@@ -137,7 +137,7 @@ def _show_fitted(console: "Console", fitted: "Fitted", out: str, survey: "Survey
     console.print(grid(["row", "outcome", "estimate", level, "n"], rows, left=2))
     console.print()
     for remark in fitted.remarks:
-        console.print(clean(remark), soft_wrap=True)
+        console.print(clean(remark))
     doubts = "".join(
         f" --{name} {radius:.4f}"
         for name, radius in (("kernels", fitted.kernels), ("channels", fitted.channels))
