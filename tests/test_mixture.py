@@ -309,6 +309,12 @@ def test_latent_shares_are_priors_of_a_population_alone(crisis, log):
     assert prior.high - prior.low < 0.12
 
 
+def test_groups_that_a_mixture_leaves_out_are_said(crisis, log):
+    some = taken(log, np.arange(300))
+    grouped = replace(some, intent=np.full(300, -1), group=np.arange(300) % 10)
+    assert "not as grouped" in fitted(crisis, grouped, cluster="group").scenario.notes
+
+
 def test_labels_leave_no_doubt(crisis, log):
     some = taken(log, np.arange(1500))
     known = replace(some, intent=np.where(np.arange(1500) < 1490, some.intent, -1))

@@ -332,6 +332,8 @@ def _of_mixture(reading: Reading, latent: Told) -> list[str]:
         likely = max(latent.criteria, key=lambda kinds: latent.criteria[kinds].held_out)
         fewer = " Fewer explain held-out ones better." if likely < len(reading.latent) else ""
         said.append(f"Kinds, on part of the conversations: {criteria}.{fewer}")
+    if reading.cluster == "group":
+        said.append("Intervals of these intents take conversations as independent, not as grouped.")
     if not mixture.converged:
         said.append("The mixture had not settled when its steps were used up.")
     return said

@@ -13,9 +13,8 @@ EM ends at a stationary point: that no better one was missed is not guaranteed, 
 the starts. Kinds are known up to their order: they come by falling weight, and `matched` puts them
 in another. How many there are is judged by BIC (Schwarz 1978) and held-out likelihood.
 
-Standard errors are those of the scores' outer products (Berndt, Hall, Hall & Hausman 1974), summed
-by cluster where there are clusters (White 1982); they hold for many conversations, and for kinds
-that are there.
+Standard errors are those of the scores' outer products (Berndt, Hall, Hall & Hausman 1974). They
+hold for many conversations, independent of each other, and for kinds that are there.
 """
 
 from collections.abc import Sequence
