@@ -1,7 +1,7 @@
 """A table as the files of a bundle; `csa_games.guard` reads and verifies them."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from csa_games.guard.bundle import (
     SCENARIO,
     SCHEMA,
     SCOPE,
+    SIGNATURE,
     canonical,
+    expiry,
     listing,
     parse,
     repeated,
@@ -30,27 +32,38 @@ from csa_games.guard.bundle import (
     terms_of,
 )
 from csa_games.guard.card import card
+from csa_games.guard.content import read
 from csa_games.guard.decide import Guard, responses_from
 from csa_games.guard.golden import LEAST_PROBES, lines
 from csa_games.guard.keys import KEY_VERSION, turns_of
 from csa_games.guard.sampling import TEST_KEY
+from csa_games.guard.shapes import MOMENT, misfits
+from csa_games.guard.signing import Key, sign
 from csa_games.guard.store import DEVIATION, NOISE, REFINED, TRUSTED, Store, pack
 from csa_games.table import LEAST_OWN_REACH, LEAST_SHARE, MOST_LOSS, Table, records
 
 
-def bundle_files(
-    table: Table, sequence: int, created: str | None, provenance: Mapping[str, Any]
-) -> tuple[dict[str, bytes], str]:
-    """Return the files of the bundle of `table`, name -> content, and its revision.
+def write_bundle(
+    folder: Path,
+    table: Table,
+    sequence: int,
+    created: str | None,
+    provenance: Mapping[str, Any],
+    not_after: str | None = None,
+    key: Key | None = None,
+) -> str:
+    """Write the files of the bundle of `table` into `folder`, an empty one; return its revision.
 
-    The arguments are those of `Table.save`. The same ones give the same bytes. Raises `InputError`
-    when `provenance` is not JSON.
+    The arguments are those of `Table.save`, and the `key` that signs. The same ones give the same
+    bytes. Rows go straight to their file. Raises `InputError` when `provenance` is not JSON,
+    `not_after` no date, or the key one that cannot sign.
     """
     # As its readers will find it: canonical JSON has its keys in another order.
     written = canonical(table.scenario.model_dump(mode="json", exclude_none=True))
     scenario = parse(written)
     if sequence < 1:
         raise InputError(f"sequence: found {sequence}, expected a whole number from 1")
+    _check_date(not_after)
     try:
         made = parse(canonical(provenance))
     except (TypeError, ValueError) as error:
@@ -62,6 +75,7 @@ def bundle_files(
         "key_version": KEY_VERSION,
         "sequence": sequence,
         "created": created,
+        "not_after": not_after,
         **repeated(scenario),
         "hit_policy": "UNIQUE",
         "completeness": "fallback",
@@ -82,7 +96,8 @@ def bundle_files(
         "provenance": made,
     }
     terms = terms_of(manifest)
-    rows = pack(terms, (*records(table.exact), *records(table.coarse)), _user_rows(table))
+    pack(folder / ROWS, terms, _assistant_rows(table), _user_rows(table))
+    rows = read(folder / ROWS)
     store = Store(rows, terms)
     trust = Counter(table.exact.trust)
     manifest["rows"] = {
@@ -94,7 +109,7 @@ def bundle_files(
     manifest = spelled(manifest)
     responses = canonical(responses_of(scenario))
     guard = Guard(terms, responses_from(responses, terms), store, revision="")
-    files = {
+    files: dict[str, Any] = {
         CARD: card(manifest, scenario, store).encode(),
         GOLDEN: lines(guard, _histories(table)),
         ROWS: rows,
@@ -102,7 +117,21 @@ def bundle_files(
         SCENARIO: written,
     }
     files[MANIFEST] = canonical(manifest | {"files": listing(files)})
-    return files, sha256(files[MANIFEST])
+    if key is not None:
+        files[SIGNATURE] = sign(files[MANIFEST], key)
+    for name in files.keys() - {ROWS}:
+        (folder / name).write_bytes(files[name])
+    return sha256(files[MANIFEST])
+
+
+def _check_date(not_after: str | None) -> None:
+    """Raise `InputError` for what is no date; None is no limit."""
+    try:
+        right = not_after is None or (not any(misfits(MOMENT, not_after)) and expiry(not_after))
+    except (ValueError, OverflowError):
+        right = False
+    if not right:
+        raise InputError(f"not_after: found {not_after!r}, expected {MOMENT.said}")
 
 
 def check_place(folder: Path) -> None:
@@ -115,7 +144,7 @@ def check_place(folder: Path) -> None:
     if not folder.exists():
         return
     found = sorted(path.name for path in folder.iterdir())
-    others = [name for name in found if name not in (MANIFEST, *FILES)]
+    others = [name for name in found if name not in (MANIFEST, SIGNATURE, *FILES)]
     if others or (found and not _has_manifest(folder)):
         raise InputError(
             f"{folder} holds {', '.join(others[:5] or found[:5])} and is not a bundle, expected an "
@@ -145,10 +174,19 @@ def _certificate(table: Table) -> dict[str, Any]:
     }
 
 
+def _assistant_rows(table: Table) -> Iterator[tuple[Any, ...]]:
+    for rows in (table.exact, table.coarse):  # "~" of coarser rows comes after all letters
+        yield from records(rows, _by_key(rows.keys))
+
+
 def _user_rows(table: Table) -> Iterator[tuple[Any, ...]]:
     keys, probabilities = table.users
-    for key, row in zip(keys, probabilities.tolist(), strict=True):
-        yield key, *row
+    for n in _by_key(keys):
+        yield keys[n], *probabilities[n].tolist()
+
+
+def _by_key(keys: Sequence[str]) -> list[int]:
+    return sorted(range(len(keys)), key=keys.__getitem__)
 
 
 def _histories(table: Table) -> Iterator[Any]:

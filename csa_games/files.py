@@ -1,35 +1,57 @@
-"""Files and folders that are written entirely or not at all: beside their place, then renamed."""
+"""Files that are written entirely or not at all: beside their place, then renamed."""
 
 import os
 import secrets
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 
-def write_file(path: Path | str, data: bytes) -> None:
-    """Write `data` to `path`; what was there before stays until all of it is on the disk."""
-    with replacing(path) as file:
+def write_file(path: Path | str, data: bytes, beside: Path | str | None = None) -> None:
+    """Write `data` to `path`; what was there before stays until all of it is on the disk.
+
+    `beside` is as in `replacing`.
+    """
+    with replacing(path, beside) as file:
         file.write(data)
 
 
-@contextmanager
-def replacing(path: Path | str) -> Iterator[BinaryIO]:
-    """Yield a new file that takes the place of `path` when the block ends, unless it raises.
+def write_new(path: Path | str, data: bytes, mode: int) -> None:
+    """Write `data` to `path`, where nothing may be yet, readable as `mode` says from the start.
 
-    What was there before stays until all of the new file is on the disk.
+    Raises `FileExistsError`. A process that is killed leaves the file whole, empty or not there.
     """
     path = Path(path).resolve()
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+    # Taking the name first works where hard links do not, as on the sticks that keys travel on.
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
     try:
-        with _synced(beside) as file:
+        with replacing(path, mode=mode) as file:
+            file.write(data)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def replacing(
+    path: Path | str, beside: Path | str | None = None, mode: int = 0o666
+) -> Iterator[BinaryIO]:
+    """Yield a new file that takes the place of `path` when the block ends, unless it raises.
+
+    What was there before stays until all of the new file is on the disk. It grows in the folder
+    `beside`, on the same disk, by default the folder of `path`. `mode` is cut by the umask.
+    """
+    path = Path(path).resolve()
+    folder = path.parent if beside is None else Path(beside).resolve()
+    unfinished = folder / f".{path.name}.{secrets.token_hex(4)}.new"
+    try:
+        with _synced(unfinished, mode) as file:
             yield file
-        os.replace(beside, path)
+        os.replace(unfinished, path)
     finally:
-        beside.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+        unfinished.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def remove_unfinished(path: Path | str) -> None:
@@ -43,52 +65,16 @@ def remove_unfinished(path: Path | str) -> None:
             beside.unlink(missing_ok=True)
 
 
-def write_folder(folder: Path | str, files: Mapping[str, bytes]) -> None:
-    """Make `folder` one that holds exactly `files`, name -> content, in place of what is there.
-
-    No reader ever sees some files of one and some of the other in the same folder. No system can
-    swap two folders in one portable step, so there is an instant without either between two
-    renames: whatever stops this function there is undone, but for a power cut, after which the
-    earlier folder lies beside, whole, as `.NAME.*.old`.
-    """
-    folder = Path(folder).resolve()
-    mark = secrets.token_hex(4)
-    beside = folder.with_name(f".{folder.name}.{mark}.new")
-    earlier = folder.with_name(f".{folder.name}.{mark}.old")
-    try:
-        beside.mkdir(parents=True)
-        for name, data in files.items():
-            _write(beside / name, data)
-        _sync_folder(beside)
-        if folder.exists():
-            folder.rename(earlier)
-        beside.rename(folder)
-    except BaseException:  # Ctrl-C too
-        if earlier.exists() and not folder.exists():
-            earlier.rename(folder)
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-    try:
-        _sync_folder(folder.parent)
-    finally:
-        shutil.rmtree(earlier, ignore_errors=True)
-
-
-def _write(path: Path, data: bytes) -> None:
-    with _synced(path) as file:
-        file.write(data)
-
-
 @contextmanager
-def _synced(path: Path) -> Iterator[BinaryIO]:
+def _synced(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Yield a file that was not there before; when the block ends, all of it is on the disk."""
-    with path.open("xb") as file:
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Put the names in `folder` on the disk, where the system can (Windows cannot)."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)

@@ -26,6 +26,9 @@ Name = Annotated[
     Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40),
     Expected("a name: a-z, 0-9 and _, a letter first, at most 40 characters"),
 ]
+Label = Annotated[
+    str, Field(min_length=1, max_length=100), Expected("a label of 1 to 100 characters")
+]
 Text = Annotated[str, Field(min_length=1, max_length=4000)]
 Source = Annotated[str, Field(min_length=1, max_length=400)]
 
@@ -331,6 +334,39 @@ class Baselines(_Part):
     """The response to each signal of a rule that looks at nothing else."""
 
 
+class Reader(_Part):
+    """How what a classifier emits becomes one of the signals, or of the asks.
+
+    A score is cut at edges, a label looked up, of a distribution over choices the likeliest taken:
+    a classifier's probabilities carry a prior of its own, so they are quantised, never believed.
+    """
+
+    name: Name
+    """How hosts call it."""
+    gives: Literal["signal", "ask"]
+    """What it gives a name of."""
+    kind: Literal["score", "label", "choice"]
+    """What the classifier emits: a number, a label, or a probability for each of several labels."""
+    edges: Annotated[list[Real], Field(min_length=1, max_length=MOST_NAMES)] | None = None
+    """For kind "score": where the names change, ascending; a score at an edge is above it."""
+    names: Some[Name] | None = None
+    """For kind "score": the names from the lowest scores to the highest, one more than edges."""
+    least: Real | None = None
+    """For kind "score": the least score that there is, 0 where left out."""
+    most: Real | None = None
+    """For kind "score": the highest score that there is, 1 where left out."""
+    labels: Annotated[dict[Label, Name], Field(min_length=1)] | None = None
+    """For kinds "label" and "choice": the name of each label."""
+    sure: Probability | None = None
+    """For kind "choice": the least probability that counts as a choice, 0 where left out."""
+    otherwise: Name | None = None
+    """For kind "choice": the name where no label is that likely, or several tie."""
+    refusal: Name | None = None
+    """The name where the classifier refused to answer; where left out, that is a missing signal."""
+    source: Source
+    """Where the edges and labels come from."""
+
+
 class Scenario(_Part):
     """A response-planning problem: latent intents, what they may do, and what outcomes cost."""
 
@@ -368,6 +404,8 @@ class Scenario(_Part):
     """How signals depend on intent and ask."""
     payoff: Payoff
     """What outcomes are worth."""
+    readers: Annotated[list[Reader], Field(max_length=MOST_NAMES)] = Field(default_factory=list)
+    """How a guard reads classifiers."""
     fallback: Fallback
     """What a guard does where the table has no answer."""
     baselines: Baselines

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import BaseModel
 
+from csa_games.guard.signals import reader_faults
 from csa_games.scenario import Cells, Distribution, Intent, Kernel, Quantity, Scenario, citation_key
 
 ROUNDING = 1e-9  # how far probabilities may be off 1
@@ -266,6 +267,8 @@ def _guard(scenario: Scenario) -> Iterator[str]:
         yield from _once(f"fallback.rungs[{k}]", "feature", rung)
     rungs = [_list(sorted(rung)) for rung in scenario.fallback.rungs]
     yield from _once("fallback.rungs", "rung", rungs)
+    readers = [reader.model_dump(exclude_none=True) for reader in scenario.readers]
+    yield from reader_faults(readers, _talking(scenario), _names(scenario.signals))
     silent = [name for name in _names(scenario.signals) if name not in scenario.baselines.threshold]
     if silent:
         yield f"baselines.threshold: found nothing for {_list(silent)}, expected a response to each"

@@ -30,8 +30,9 @@ policy of PCFR+ (`solvers.refined.completed`), and 13 % of those that PCFR+ itse
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,14 @@ from jaxtyping import Float, Int
 from csa_games.dialogue import tables
 from csa_games.errors import InputError
 from csa_games.evaluate import action_values, infoset_reach, intent_reach, value_and_gap
-from csa_games.files import write_file, write_folder
+from csa_games.files import replacing
 from csa_games.findings import Refinement
 from csa_games.fold import legal_mask
+from csa_games.folders import replacing_folder
 from csa_games.game import ASSISTANT, USER, Game, Policy, Solution
 from csa_games.guard.bundle import canonical
-from csa_games.guard.keys import coarse_key, turns_of
+from csa_games.guard.keys import coarse_key, intent_of, turns_of
+from csa_games.guard.signing import read_key
 from csa_games.guard.store import COARSE, DEVIATION, NOISE, REFINED, TRUSTED, assistant_columns
 from csa_games.scenario import Scenario
 
@@ -94,7 +97,7 @@ class Table:
     solution: Solution
     exact: Rows
     coarse: Rows
-    users: tuple[tuple[str, ...], Float[np.ndarray, "I B"]]
+    users: tuple[tuple[str, ...], Float[np.ndarray, "N B"]]
     served: tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]
 
     def save(
@@ -104,20 +107,26 @@ class Table:
         sequence: int = 1,
         created: str | None = None,
         provenance: Mapping[str, Any] | None = None,
+        not_after: str | None = None,
+        sign: Path | str | None = None,
     ) -> str:
         """Write the bundle of this table into `folder` and return its revision.
 
         The same table and arguments give the same bytes, which is why the time of writing,
         `created`, is the caller's to give. `sequence` counts the bundles of a deployment upwards;
-        `provenance` is any JSON values. An earlier bundle in `folder` is replaced as a whole or
-        not at all. Raises `InputError` when `folder` holds anything else.
+        `provenance` is any JSON values. `not_after` is the last day (2027-03-31, in UTC) or moment
+        (2027-03-31T12:00:00Z) on which the bundle is meant to serve, and `sign` the file of a
+        secret key (`csa_games.guard.signing`). An earlier bundle in `folder` is replaced as a whole
+        or not at all. Raises `InputError` when `folder` holds anything else.
         """
-        from csa_games.bundle import bundle_files, check_place  # written in terms of tables
+        from csa_games.bundle import check_place, write_bundle  # written in terms of tables
 
         check_place(Path(folder))
-        files, revision = bundle_files(self, sequence, created, provenance or {})
-        write_folder(folder, files)
-        return revision
+        key = None if sign is None else read_key(sign)
+        with replacing_folder(folder) as beside:
+            return write_bundle(
+                beside, self, sequence, created, provenance or {}, not_after=not_after, key=key
+            )
 
     def _repr_html_(self) -> str:
         from csa_games.notebook import table_html
@@ -234,7 +243,7 @@ def _attainable(scenario: Scenario, keys: tuple[str, ...]) -> Float[np.ndarray, 
     for n, key in enumerate(keys):
         weight, likely = table.prior, first
         for t, turn in enumerate(turns_of(key)):
-            weight = weight * likely[:, ask[turn.ask], signal[turn.signal]]
+            weight = weight * likely[:, ask[turn.ask or ""], signal[turn.signal or ""]]
             if turn.response is not None:
                 likely = later[t, response[turn.response]]
         reached[n] = weight.sum()
@@ -305,24 +314,33 @@ def _served(scenario: Scenario, exact: Rows, rungs: list[Grouped]) -> Float[np.n
 
 def _users(
     game: Game, scenario: Scenario, policy: Float[np.ndarray, "I A"]
-) -> tuple[tuple[str, ...], Float[np.ndarray, "I B"]]:
+) -> tuple[tuple[str, ...], Float[np.ndarray, "N B"]]:
     ask = {part.name: b for b, part in enumerate(scenario.asks)}
     by_ask = np.zeros((len(policy), len(ask)))
     for i, labels in enumerate(game.names.actions[USER]):
         by_ask[i, [ask[label] for label in labels]] = policy[i, : len(labels)]
-    return tuple(game.names.infosets[USER]), by_ask
+    # One layout has infosets for intents that nobody has, too; no conversation is theirs.
+    there = {part.name for part in scenario.intents if part.prior.value > 0}
+    kept = [i for i, key in enumerate(game.names.infosets[USER]) if intent_of(key) in there]
+    return tuple(game.names.infosets[USER][i] for i in kept), by_ask[kept]
 
 
-def records(rows: Rows) -> Iterator[tuple[Any, ...]]:
-    """Yield each row as the cells of `csa_games.guard.store`: plain, and None where undefined."""
-    numbers = np.column_stack(
-        [
-            *(rows.own_reach, rows.reach, rows.margin, rows.loss),
-            *(rows.probabilities, rows.posterior, rows.values),
-        ]
+def records(rows: Rows, order: Sequence[int] | None = None) -> Iterator[tuple[Any, ...]]:
+    """Yield each row as the cells of `csa_games.guard.store`: plain, and None where undefined.
+
+    `order` holds positions of rows; without one they come as they are. Cells are made for a few
+    rows at a time.
+    """
+    columns = (
+        *(rows.own_reach, rows.reach, rows.margin, rows.loss),
+        *(rows.probabilities, rows.posterior, rows.values),
     )
-    for key, trust, cells in zip(rows.keys, rows.trust, numbers.tolist(), strict=True):
-        yield key, trust, *(None if math.isnan(cell) else cell for cell in cells)
+    order = range(len(rows.keys)) if order is None else order
+    for start in range(0, len(order), 1000):
+        some = list(order[start : start + 1000])
+        numbers = np.column_stack([column[some] for column in columns])
+        for n, cells in zip(some, numbers.tolist(), strict=True):
+            yield rows.keys[n], rows.trust[n], *(None if math.isnan(x) else x for x in cells)
 
 
 def _columns(table: Table) -> list[str]:
@@ -335,12 +353,13 @@ def write_csv(table: Table, path: Path | str) -> None:
 
     Numbers read back bit for bit; what is undefined is empty. Raises `OSError`.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_columns(table))
-    for row in (*records(table.exact), *records(table.coarse)):
-        writer.writerow(["" if cell is None else cell for cell in row])
-    write_file(Path(path), text.getvalue().encode())
+    with replacing(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(_columns(table))
+        for row in chain(records(table.exact), records(table.coarse)):
+            writer.writerow(["" if cell is None else cell for cell in row])
+        text.detach()  # what it holds goes into the file, which stays open
 
 
 def write_jsonl(table: Table, path: Path | str) -> None:
@@ -349,9 +368,9 @@ def write_jsonl(table: Table, path: Path | str) -> None:
     Numbers read back bit for bit; what is undefined is null. Raises `OSError`.
     """
     names = _columns(table)
-    rows = (*records(table.exact), *records(table.coarse))
-    lines = (canonical(dict(zip(names, row, strict=True))) + b"\n" for row in rows)
-    write_file(Path(path), b"".join(lines))
+    with replacing(path) as file:
+        for row in chain(records(table.exact), records(table.coarse)):
+            file.write(canonical(dict(zip(names, row, strict=True))) + b"\n")
 
 
 EXPORTERS: dict[str, Callable[[Table, Path | str], object]] = {

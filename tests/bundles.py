@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from random_scenarios import random_policy
 
 import solvers
 from csa_games.dialogue import dialogue_game
 from csa_games.game import Game, Policy, Solution
 from csa_games.guard.bundle import (
+    FILES,
     MANIFEST,
     ROWS,
     BundleError,
@@ -47,6 +49,13 @@ def solved(name: str) -> tuple[Game, Solution]:
 @cache
 def table(name: str) -> Table:
     return tabulate(*solved(name))
+
+
+@cache
+def unsolved() -> Table:
+    """Return crisis_guidance of two turns with a random policy: enough where none is played for."""
+    game = dialogue_game(builtin("crisis_guidance", 2))
+    return tabulate(game, certified(game, random_policy(game, 1)))
 
 
 @cache
@@ -99,7 +108,7 @@ def sealed(files: dict[str, bytes], edit: Callable[[dict[str, Any]], object] = l
     edit(manifest)
     with suppress(BundleError, struct.error):  # of rows that nobody can read there is none
         manifest["rows"]["digest"] = Store(files[ROWS], terms_of(manifest)).digest()
-    manifest["files"] = listing({name: files[name] for name in files if name != MANIFEST})
+    manifest["files"] = listing({name: files[name] for name in files if name in FILES})
     forged = files | {MANIFEST: canonical(manifest)}
     assert integrity(forged) == [], "the forger did a bad job"
     return forged

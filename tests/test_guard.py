@@ -195,9 +195,6 @@ MALFORMED = [
     (["plain"], "Turn 1 is of type str"),
     ([("plain",)], "Turn 1 is of type tuple"),
     ([("plain", "flag", None, None)], "Turn 1 is of type tuple"),
-    ([{}], "The ask of turn 1 is of type NoneType, expected text."),
-    ([{"ask": "plain"}], "The signal of turn 1 is of type NoneType, expected text."),
-    ([("plain", 1)], "The signal of turn 1 is of type int, expected text."),
     ([("plain", "flag", 1)], "The response of turn 1 is of type int, expected text."),
     ([("plain", "flag", "refuse")], "Turn 1, the last, has a response already"),
     ([("plain", "flag"), ("plain", "flag")], "Turn 1 has no response, expected one before turn 2."),
@@ -306,7 +303,7 @@ def test_hostile_input_gets_a_decision(guard, history, conversation):
 
 def hmac_by_the_book(key, *parts):
     """Return RFC 2104 without the library: H(K ^ opad, H(K ^ ipad, text))."""
-    text = b"".join(bytes([0, 0, 0, 0, 0, 0, 0, len(part)]) + part for part in parts)
+    text = b"".join(b"%d:" % len(part) + part for part in parts)
     block = key.ljust(64, b"\0")
     inner = hashlib.sha256(bytes(x ^ 0x36 for x in block) + text).digest()
     return hashlib.sha256(bytes(x ^ 0x5C for x in block) + inner).hexdigest()
@@ -450,7 +447,9 @@ def test_an_explanation_reads_like_this(folder, guard):
 
 
 def test_every_reason_has_an_explanation():
-    assert set(REASONS) == {"MATCH", "SPLIT", "BACKOFF", "DEFAULT", "ERROR"}
+    assert set(REASONS) == {
+        *("MATCH", "SPLIT", "BACKOFF", "DEFAULT", "ERROR", "STALE", "DISABLED"),
+    }
 
 
 # Keys.
@@ -561,7 +560,9 @@ def test_its_syntax_is_that_of_python_3_9(path):
         for alias in node.names
     } | {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     first = {name.partition(".")[0] for name in imported}
-    assert first <= set(sys.stdlib_module_names) | {"csa_games"}
+    # Signatures by Ed25519 need it, whoever configures such a key.
+    lazily = {"cryptography"} if path.name == "signing.py" else set()
+    assert first <= set(sys.stdlib_module_names) | {"csa_games"} | lazily
     assert {name for name in imported if name.startswith("csa_games")} <= {
         "csa_games.errors",
         "csa_games.guard",

@@ -189,7 +189,7 @@ ONESHOT = [
         1,
         "'two\\nlines': is not a field of a scenario, expected one of format, "
         "name, title, question, notes, turns, discount, sources, weights, intents, asks, signals, "
-        "responses, categories, channel, payoff, fallback, baselines",
+        "responses, categories, channel, payoff, readers, fallback, baselines",
     ),
     # Names.
     (
@@ -426,6 +426,105 @@ GUIDANCE = [
         [1, 2],
         "payoff.displacement[0].value: found 2 numbers, "
         "expected one number, or at least 3 (one for each turn)",
+    ),
+    # Readers: 0 qwen3guard (label), 1 harm (score), 2 framing (choice, gives asks).
+    (
+        "readers.1.edges",
+        [0.7, 0.3],
+        "readers.harm.edges: found [0.7, 0.3], expected numbers that ascend from above 0 to at "
+        "most 1",
+    ),
+    (
+        "readers.1.edges",
+        [0.0, 0.3],
+        "readers.harm.edges: found [0.0, 0.3], expected numbers that ascend from above 0 to at "
+        "most 1",
+    ),
+    (
+        "readers.1.edges",
+        [0.3],
+        "readers.harm.names: found 3 names and 1 edges, expected an edge or more, and one name "
+        "more than edges",
+    ),
+    (
+        "readers.1.edges.0",
+        float("nan"),
+        "readers.harm.edges[0]: found nan, expected a number from -1000000 to 1000000",
+    ),
+    ("readers.1.edges", ..., "readers.harm.edges: is missing, expected some for the kind 'score'"),
+    (
+        "readers.1.most",
+        -1,
+        [
+            "readers.harm: found least = 0 and most = -1, expected least < most",
+            "readers.harm.edges: found [0.3, 0.7], expected numbers that ascend from above 0 to at "
+            "most -1",
+        ],
+    ),
+    (
+        "readers.1.labels",
+        {"x": "flag"},
+        "readers.harm.labels: is given, expected none for the kind 'score'",
+    ),
+    (
+        "readers.1.names.1",
+        "doubtful",
+        "readers.harm.names[1]: found the signal 'doubtful', expected one of clear, unsure, flag",
+    ),
+    (
+        "readers.0.labels.Safe",
+        "plain",
+        "readers.qwen3guard.labels.Safe: found the signal 'plain', expected one of clear, unsure, "
+        "flag",
+    ),
+    (
+        "readers.0.refusal",
+        "plain",
+        "readers.qwen3guard.refusal: found the signal 'plain', expected one of clear, unsure, flag",
+    ),
+    (
+        "readers.2.otherwise",
+        "leave",
+        "readers.framing.otherwise: found the ask 'leave', expected one of plain, contextualised, "
+        "disguised",
+    ),
+    (
+        "readers.2.otherwise",
+        ...,
+        "readers.framing.otherwise: is missing, expected some for the kind 'choice'",
+    ),
+    ("readers.2.sure", 1.5, "readers.framing.sure: found 1.5, expected a number from 0 to 1"),
+    (
+        "readers.2.gives",
+        "intent",
+        "readers.framing.gives: found 'intent', expected 'signal' or 'ask'",
+    ),
+    (
+        "readers.2.kind",
+        "guess",
+        "readers.framing.kind: found 'guess', expected 'score', 'label' or 'choice'",
+    ),
+    (
+        "readers.2.name",
+        "harm",
+        "readers: found the reader 'harm' 2 times, expected it once",
+    ),
+    (
+        "readers.0.labels",
+        {},
+        "readers.qwen3guard.labels: found {}, expected at least 1 entries",
+    ),
+    (
+        "readers.0.labels",
+        {"": "flag"},
+        "readers.qwen3guard.labels: found the name '', expected a label of 1 to 100 characters",
+    ),
+    (
+        "readers.0.source",
+        "hearsay",
+        "readers.qwen3guard.source: found 'hearsay', expected \"assumption\" or one of the sources "
+        "guardrails, llama_guard_3, case_bench, unseen_attacks, do_not_answer, clarifying, and "
+        "remarks after a colon",
     ),
 ]
 """The same for crisis_guidance."""

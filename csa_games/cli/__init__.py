@@ -22,12 +22,14 @@ from csa_games.cli.command import (
     parser,
 )
 from csa_games.cli.compare import COMPARE
+from csa_games.cli.diff import DIFF
 from csa_games.cli.efg import EFG
 from csa_games.cli.experiment import EXPERIMENT
 from csa_games.cli.fit import FIT
 from csa_games.cli.frontier import FRONTIER
 from csa_games.cli.games import GAMES, SHOW
 from csa_games.cli.guard import GUARD
+from csa_games.cli.keys import KEYS, SIGN
 from csa_games.cli.output import clean, write_json, write_text
 from csa_games.cli.solve import SOLVE
 from csa_games.cli.sweep import SWEEP
@@ -48,6 +50,9 @@ COMMANDS: Commands = {
     "report": REPORT,
     "export": EXPORT,
     "verify": VERIFY,
+    "diff": DIFF,
+    "sign": SIGN,
+    "keys": KEYS,
     "guard": GUARD,
     "efg": EFG,
     "bench": BENCH,

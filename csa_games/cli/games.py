@@ -170,6 +170,8 @@ def _built(game: "Game", name: str) -> Outcome:
 def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> None:
     from csa_games.dialogue import tables
     from csa_games.evidence import sourced, totals
+    from csa_games.guard.explain import reader_in_words
+    from csa_games.guard.signals import reader_from
     from csa_games.words import counted
 
     table = tables(scenario)
@@ -194,6 +196,10 @@ def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> 
         for response in scenario.responses
     ]
     console.print(_parts(("response", "mechanism", "", ""), rows))
+    if scenario.readers:
+        read = [reader_from(part.model_dump()) for part in scenario.readers]
+        readers = [(it.name, f"{it.kind} to {it.gives}", reader_in_words(it)) for it in read]
+        console.print(_parts(("reader", "", ""), readers))
 
     if kernels := list(_reactions(scenario, table)):
         asks = [ask.name for ask in scenario.asks]

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from csa_games.cli.command import DONE, FAILED_INPUT, Command, Group, Outcome, UnverifiedError
+from csa_games.cli.guard_audit import DRIFT, REPLAY
+from csa_games.cli.guard_check import CHECK
+from csa_games.cli.keys import add_keys
 from csa_games.cli.output import clean, facts, grid, number
 from csa_games.errors import InputError
 
@@ -21,7 +24,7 @@ def decide(args: argparse.Namespace) -> Outcome:
 
     secret = None if args.secret_file is None else Path(args.secret_file).read_bytes()
     try:
-        guard = Guard.load(args.bundle, secret=secret)
+        guard = Guard.load(args.bundle, secret=secret, keys=args.keys)
     except BundleError as error:
         raise UnverifiedError(*error.faults) from None
     decision = guard.decide(_history(args.history), conversation=args.conversation)
@@ -94,10 +97,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a file whose bytes are the secret that draws from mixed rows are keyed with",
     )
+    add_keys(parser)
 
 
 GUARD = Group(
-    "ask a bundle for decisions",
+    "ask a bundle for decisions, and check those it has made",
     {
         "decide": Command(
             "say what the guard decides in a conversation, and why",
@@ -108,6 +112,9 @@ GUARD = Group(
             ),
             _arguments,
             decide,
-        )
+        ),
+        "replay": REPLAY,
+        "drift": DRIFT,
+        "check": CHECK,
     },
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from csa_games.cli.command import DONE, FAILED_VERIFICATION, Command, Outcome
 from csa_games.cli.compare import beside_baselines
+from csa_games.cli.keys import add_keys
 from csa_games.cli.output import clean, facts
 from csa_games.errors import InputError
 
@@ -38,8 +39,10 @@ def export(args: argparse.Namespace) -> Outcome:
 
     if args.to not in EXPORTERS:
         raise InputError(f"--to: there is no format {args.to!r}; there are {', '.join(EXPORTERS)}")
-    if args.to != "bundle" and args.sequence is not None:
-        raise InputError(f"--sequence: only bundles have one, not {args.to}")
+    for option in ("sequence", "not_after", "sign") if args.to != "bundle" else ():
+        if getattr(args, option) is not None:
+            spelled = option.replace("_", "-")
+            raise InputError(f"--{spelled}: only bundles have one, not {args.to}")
     run = read_run(args.run)
     table = tabulate(run.game, run.solution)
     data: dict[str, Any] = {"run": args.run, "to": args.to, "out": args.out}
@@ -50,6 +53,8 @@ def export(args: argparse.Namespace) -> Outcome:
             sequence=data["sequence"],
             created=run.provenance.get("time"),  # the run's: it gives the same bundle every time
             provenance=run.provenance,
+            not_after=args.not_after,
+            sign=args.sign,
         )
     else:
         EXPORTERS[args.to](table, args.out)
@@ -59,9 +64,9 @@ def export(args: argparse.Namespace) -> Outcome:
 
 def verify(args: argparse.Namespace) -> Outcome:
     """Check a bundle against its own files and its own scenario."""
-    from csa_games.guard.verify import verify
+    from csa_games.guard.verify import SIGNATURES, verify
 
-    found = verify(args.bundle)
+    found = verify(args.bundle, keys=args.keys)
     data = {"bundle": args.bundle, **found.as_dict()}
 
     def show(console: "Console") -> None:
@@ -72,6 +77,8 @@ def verify(args: argparse.Namespace) -> Outcome:
         for name, what in (("", found.certificate), ("served ", found.served)):
             if what is not None:
                 rows += [(f"{name}value", _pair(what.value)), (f"{name}gap", _pair(what.gap))]
+        by = f", by {', '.join(found.signed_by)}" if found.signed_by else ""
+        rows.append(("signature", f"{found.signature}{by}: {SIGNATURES[found.signature]}"))
         console.print(facts(rows))
 
     return Outcome(data, show, DONE if found.passed else FAILED_VERIFICATION)
@@ -114,10 +121,18 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="the number of the bundle in its deployment, counting upwards (1)",
     )
+    parser.add_argument(
+        "--not-after",
+        metavar="DATE",
+        help="the last day on which the bundle is meant to serve, such as 2027-03-31, in UTC, or a "
+        "moment, such as 2027-03-31T12:00:00Z",
+    )
+    parser.add_argument("--sign", metavar="KEYFILE", help="a secret key file to sign the bundle by")
 
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", help="the folder of a bundle")
+    add_keys(parser)
 
 
 REPORT = Command(
@@ -134,7 +149,8 @@ EXPORT = Command(
     "write a run's response-strategy table as a bundle for the guard, or as CSV or JSON lines",
     (
         "csa export runs/crisis_guidance-pcfr+ bundle",
-        "csa export runs/crisis_guidance-pcfr+ bundle --sequence 2",
+        "csa export runs/crisis_guidance-pcfr+ bundle --sequence 2 --not-after 2027-03-31",
+        "csa export runs/crisis_guidance-pcfr+ bundle --sign keys/release-2026.secret.json",
         "csa export runs/crisis_guidance-pcfr+ table.csv --to csv",
     ),
     _export_arguments,
@@ -143,7 +159,7 @@ EXPORT = Command(
 
 VERIFY = Command(
     "recompute a bundle's hashes, value and gap from its own files; exit 3 if they differ",
-    ("csa verify bundle", "csa verify bundle --json"),
+    ("csa verify bundle", "csa verify bundle --keys keys --json"),
     _verify_arguments,
     verify,
 )

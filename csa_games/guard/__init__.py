@@ -8,7 +8,19 @@ Nothing here imports numpy or JAX, prints, or uses the network.
 """
 
 from csa_games.guard.bundle import BundleError
-from csa_games.guard.decide import REASONS, Decision, Guard
+from csa_games.guard.decide import REASONS, Guard
+from csa_games.guard.decision import Decision
+from csa_games.guard.deployment import Activation, Deployment, Ruling
 from csa_games.guard.verify import Report, verify
 
-__all__ = ["REASONS", "BundleError", "Decision", "Guard", "Report", "verify"]
+__all__ = [
+    "REASONS",
+    "Activation",
+    "BundleError",
+    "Decision",
+    "Deployment",
+    "Guard",
+    "Report",
+    "Ruling",
+    "verify",
+]

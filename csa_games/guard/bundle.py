@@ -6,16 +6,20 @@ are strings, the `repr` of a float, so that no reader rounds them; everywhere el
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
 from csa_games.errors import InputError
+from csa_games.guard.content import BundleError as BundleError
+from csa_games.guard.content import Content, read
+from csa_games.guard.content import sha256 as sha256
 from csa_games.guard.keys import FEATURES, KEY_VERSION
+from csa_games.guard.shapes import HASH, MOMENT, REAL, Each, Maybe, Whole, misfits, short
+from csa_games.guard.signals import Reader, reader_faults, reader_from
 
 First = TypeVar("First")
 Second = TypeVar("Second")
@@ -26,14 +30,13 @@ READER = 1  # the highest `compat.min_reader` that this code understands
 MANIFEST, ROWS, SCENARIO = "manifest.json", "policy.sqlite", "scenario.json"
 RESPONSES, GOLDEN, CARD = "responses.json", "golden.jsonl", "CARD.md"
 FILES = (CARD, GOLDEN, ROWS, RESPONSES, SCENARIO)
-"""Every file of a bundle but the manifest, sorted by name."""
+"""Every file that the manifest lists, sorted by name."""
+
+SIGNATURE = "signature.dsse.json"
+"""A file that a bundle may have beside: it signs all others, so that no other can list it."""
 
 DRAW, SCOPE = "hmac-sha256", "hmac-sha256 of conversation"
 """How bundles draw, and by what: `csa_games.guard.sampling`."""
-
-
-class BundleError(InputError):
-    """A bundle that must not be served. `faults` lists what is wrong, one sentence each."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,9 @@ class Terms:
     rungs: tuple[tuple[str, ...], ...]
     default: str
     epoch: str
+    not_after: str | None
+    sequence: int
+    readers: Mapping[str, Reader]
 
 
 def canonical(value: Any) -> bytes:
@@ -60,6 +66,14 @@ def canonical(value: Any) -> bytes:
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
     return text.encode()
+
+
+def is_canonical(value: Any, data: bytes) -> bool:
+    """Return whether `data` is how `canonical` writes `value`, which was read from it."""
+    try:
+        return canonical(value) == data
+    except (ValueError, RecursionError):  # half a surrogate pair, or nested too deeply to write
+        return False
 
 
 def spelled(value: Any) -> Any:
@@ -74,13 +88,21 @@ def spelled(value: Any) -> Any:
 
 
 def parse(data: bytes) -> Any:
-    """Return the JSON value in `data`; ValueError also for NaN, infinities and deep nesting."""
+    """Return the JSON value in `data`; ValueError also for NaN, a name twice, and deep nesting."""
 
     def refuse(number: str) -> Any:
         raise ValueError(f"{number} is no number")
 
+    def once(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(fields)
+        if len(found) < len(fields):
+            names = [name for name, _ in fields]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"it has the name {twice[:40]!r} twice")
+        return found
+
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=refuse)
+        return json.loads(data.decode("utf-8"), parse_constant=refuse, object_pairs_hook=once)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -90,12 +112,7 @@ def pairs(first: Iterable[First], second: Iterable[Second]) -> Iterator[tuple[Fi
     return zip(first, second)  # noqa: B905
 
 
-def sha256(data: bytes) -> str:
-    """Return the SHA-256 of `data` in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def listing(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
+def listing(files: Mapping[str, Content]) -> list[dict[str, Any]]:
     """Return the `files` field of a manifest: name, hash and size of each, sorted by name."""
     return [
         {"name": name, "sha256": sha256(files[name]), "bytes": len(files[name])}
@@ -103,29 +120,35 @@ def listing(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
     ]
 
 
-def read_files(folder: Path | str) -> dict[str, bytes]:
+def read_files(folder: Path | str) -> dict[str, Any]:
     """Return the content of every file in `folder`; nothing of those that no bundle has.
+
+    Contents are bytes; that of the rows is `OnDisk` where they are many.
 
     Raises `InputError` where there is no such folder, `BundleError` for what cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: found no folder there, expected a bundle")
-    files = {}
+    files: dict[str, Content] = {}
     for path in sorted(folder.iterdir()):
         if not path.is_file():
             raise BundleError(f"{path}: found something that is no file, expected only files")
         try:
             # What does not belong there is named, not read.
-            known = path.name in (MANIFEST, *FILES)
-            files[path.name] = path.read_bytes() if known else b""
+            known = path.name in (MANIFEST, SIGNATURE, *FILES)
+            rows = path.name == ROWS
+            files[path.name] = read(path) if rows else path.read_bytes() if known else b""
         except OSError as error:
             raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from None
     return files
 
 
-def integrity(files: Mapping[str, bytes]) -> list[str]:
-    """Return a sentence for each way in which `files` are not those that the manifest lists."""
+def integrity(files: Mapping[str, Any], check: bool = True) -> list[str]:
+    """Return a sentence for each way in which `files` are not those that the manifest lists.
+
+    Without `check`, files are not hashed: it is found out whether they are there, and their sizes.
+    """
     if MANIFEST not in files:
         return [f"{MANIFEST}: is missing"]
     try:
@@ -134,12 +157,12 @@ def integrity(files: Mapping[str, bytes]) -> list[str]:
         return [f"{MANIFEST}: not a JSON file: {error}"]
     found = (
         list(_unreadable(manifest))
-        or list(_misfits(SHAPE, manifest, ""))
+        or list(misfits(SHAPE, manifest))
         or list(_contradictions(manifest))
     )
     if found:
         return [f"{MANIFEST}: {fault}" for fault in found]
-    if canonical(manifest) != files[MANIFEST]:
+    if not is_canonical(manifest, files[MANIFEST]):
         found.append(
             f"{MANIFEST}: the file is not canonical JSON, so its hash is not the revision of what "
             "it says; expected sorted keys, no blanks, each key once"
@@ -147,17 +170,15 @@ def integrity(files: Mapping[str, bytes]) -> list[str]:
     listed = {entry["name"]: entry for entry in manifest["files"]}
     if [entry["name"] for entry in manifest["files"]] != list(FILES):
         found.append(f"{MANIFEST}: files: found {list(listed)}, expected {list(FILES)}")
-    for name in sorted(set(files) - set(listed) - {MANIFEST}):
+    for name in sorted(set(files) - set(listed) - {MANIFEST, SIGNATURE}):
         found.append(f"{name}: is in the folder, but not in the manifest")
     for name, entry in listed.items():
         if name not in files:
             found.append(f"{name}: is missing")
         elif len(files[name]) != entry["bytes"]:
             found.append(f"{name}: found {len(files[name])} bytes, expected {entry['bytes']}")
-        elif sha256(files[name]) != entry["sha256"]:
-            found.append(
-                f"{name}: found the SHA-256 {sha256(files[name])}, expected {entry['sha256']}"
-            )
+        elif check and (hashed := sha256(files[name])) != entry["sha256"]:
+            found.append(f"{name}: found the SHA-256 {hashed}, expected {entry['sha256']}")
     return found
 
 
@@ -177,6 +198,7 @@ def repeated(scenario: Mapping[str, Any]) -> dict[str, Any]:
         "actions": names("responses"),
         "ending_actions": names("responses", ending=True),
         "fallback": scenario["fallback"],
+        "readers": spelled(scenario.get("readers", [])),
     }
 
 
@@ -207,33 +229,48 @@ def terms_of(manifest: Mapping[str, Any]) -> Terms:
         rungs=tuple(map(tuple, manifest["fallback"]["rungs"])),
         default=manifest["fallback"]["response"],
         epoch=manifest["sampling"]["epoch"],
+        not_after=manifest.get("not_after"),
+        sequence=manifest["sequence"],
+        readers={part["name"]: reader_from(part) for part in manifest["readers"]},
     )
+
+
+def expiry(not_after: str) -> datetime:
+    """Return the first moment at which a bundle with this `not_after` is past its time, in UTC.
+
+    A date is meant to its end. Raises ValueError for what is no date.
+    """
+    if "T" in not_after:
+        moment = datetime.strptime(not_after, "%Y-%m-%dT%H:%M:%SZ")
+    else:
+        moment = datetime.strptime(not_after, "%Y-%m-%d") + timedelta(days=1)
+    return moment.replace(tzinfo=timezone.utc)  # noqa: UP017 - its alias needs Python 3.11
 
 
 def _unreadable(manifest: Any) -> Iterator[str]:
     """Yield why this code cannot read such a manifest at all."""
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA:
-        yield f"schema: found {_short(schema)}, expected {SCHEMA!r}"
+        yield f"schema: found {short(schema)}, expected {SCHEMA!r}"
         return
     compat = manifest.get("compat")
     least = compat.get("min_reader") if isinstance(compat, dict) else None
     if type(least) is not int or not 1 <= least <= READER:
-        yield f"compat.min_reader: found {_short(least)}, expected at most {READER}"
+        yield f"compat.min_reader: found {short(least)}, expected at most {READER}"
     if manifest.get("key_version") != KEY_VERSION:
-        found = _short(manifest.get("key_version"))
+        found = short(manifest.get("key_version"))
         yield f"key_version: found {found}, expected {KEY_VERSION}; its keys are built differently"
 
 
-class _Real:
-    """Stands in a shape for a real number, which a manifest spells as a string."""
-
-
 SHAPE: dict[str, Any] = {
-    "schema": str,
+    "schema": SCHEMA,
+    "compat": {"min_reader": Whole(1, READER)},
+    "key_version": KEY_VERSION,
     "name": str,
-    "sequence": int,
-    "turns": int,
+    "sequence": Whole(1),
+    "created": Maybe(str),
+    "not_after": Maybe(MOMENT),
+    "turns": Whole(1),
     "asks": [str],
     "ending_asks": [str],
     "signals": [str],
@@ -243,61 +280,37 @@ SHAPE: dict[str, Any] = {
     "hit_policy": "UNIQUE",
     "completeness": "fallback",
     "fallback": {"rungs": [[str]], "response": str},
+    "readers": [{"name": str, "gives": str, "kind": str}],
     "sampling": {"mode": DRAW, "scope": SCOPE, "epoch": str, "test_key": str},
-    "trust": {"own_reach": _Real, "deviation": _Real, "loss": _Real, "epsilon": _Real},
+    "trust": {"own_reach": REAL, "deviation": REAL, "loss": REAL, "epsilon": REAL},
     "solution": {
         "method": str,
         "class": str,
-        "steps": int,
+        "steps": Whole(0),
         "status": str,
-        "dead_zone": _Real,
-        "value": [_Real],
-        "gap": [_Real],
-        "nash_conv": _Real,
+        "dead_zone": REAL,
+        "value": [REAL],
+        "gap": [REAL],
+        "nash_conv": REAL,
     },
-    "served": {"value": [_Real], "gap": [_Real]},
+    "served": {"value": [REAL], "gap": [REAL]},
     "rows": {
-        "digest": str,
-        "trusted": int,
-        "refined": int,
-        "noise": int,
-        "deviation": int,
-        "coarse": int,
-        "user": int,
+        "digest": HASH,
+        "trusted": Whole(0),
+        "refined": Whole(0),
+        "noise": Whole(0),
+        "deviation": Whole(0),
+        "coarse": Whole(0),
+        "user": Whole(0),
     },
     "provenance": dict,
-    "compat": {"min_reader": int},
-    "files": [{"name": str, "sha256": str, "bytes": int}],
+    "files": [{"name": str, "sha256": HASH, "bytes": Whole(0)}],
 }
-"""What a manifest holds: a type, a constant, `[one of these each]`, or fields by name."""
+"""What a manifest holds, in the language of `csa_games.guard.shapes`; more fields are fine."""
 
 
-def _misfits(shape: Any, value: Any, where: str) -> Iterator[str]:
-    """Yield a sentence for each part of `value` that is not of `shape`; more fields are fine."""
-    if isinstance(shape, dict):
-        if not isinstance(value, dict):
-            yield f"{where}: found {_short(value)}, expected fields"
-            return
-        for name, part in shape.items():
-            field = f"{where}.{name}" if where else name
-            if name in value:
-                yield from _misfits(part, value[name], field)
-            else:
-                yield f"{field}: is missing"
-    elif isinstance(shape, list):
-        if not isinstance(value, list):
-            yield f"{where}: found {_short(value)}, expected a list"
-            return
-        for k, entry in enumerate(value):
-            yield from _misfits(shape[0], entry, f"{where}[{k}]")
-    elif isinstance(shape, str):
-        if value != shape:
-            yield f"{where}: found {_short(value)}, expected {shape!r}"
-    elif shape is _Real:
-        if not (isinstance(value, str) and _is_real(value)):
-            yield f"{where}: found {_short(value)}, expected a real number as a string"
-    elif type(value) is not shape:
-        yield f"{where}: found {_short(value)}, expected {shape.__name__}"
+RESPONSES_SHAPE = Each({"mechanism": str, "text": str, "ends": bool})
+"""What responses.json holds: how a host carries out each response, by name."""
 
 
 def _contradictions(manifest: dict[str, Any]) -> Iterator[str]:
@@ -316,6 +329,12 @@ def _contradictions(manifest: dict[str, Any]) -> Iterator[str]:
     epsilon = manifest["trust"]["epsilon"]
     if not 0 <= float(epsilon) < 1:
         yield f"trust.epsilon: found {epsilon!r}, expected a number from 0 to below 1"
+    not_after = manifest.get("not_after")
+    try:
+        if not_after is not None:
+            expiry(not_after)
+    except (ValueError, OverflowError):
+        yield f"not_after: found {not_after!r}, which is no date"
     fallback = manifest["fallback"]
     if fallback["response"] not in manifest["actions"]:
         yield (
@@ -325,15 +344,5 @@ def _contradictions(manifest: dict[str, Any]) -> Iterator[str]:
     for k, rung in enumerate(fallback["rungs"]):
         if not rung or not set(rung) <= set(FEATURES):
             yield f"fallback.rungs[{k}]: found {rung}, expected some of {list(FEATURES)}"
-
-
-def _is_real(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    talking = [ask for ask in manifest["asks"] if ask not in manifest["ending_asks"]]
+    yield from reader_faults(manifest["readers"], talking, manifest["signals"])

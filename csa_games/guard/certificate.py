@@ -379,7 +379,7 @@ def _assistant_walk(
         `paid` [i] is what the assistant has got so far.
         """
         t = len(seen)
-        public = tuple((one.ask, one.response or "") for one in seen)
+        public = tuple((one.ask or "", one.response or "") for one in seen)
         chosen = [asking(i, last, public) if attainable[i] > 0 else [0.0] * B for i in range(T)]
         open_to = [able(i, last, t) for i in range(T)]
         to_user = to_assistant = best = 0.0

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from csa_games.guard.bundle import Terms, pairs
 from csa_games.guard.keys import Turn
+from csa_games.guard.signals import SCORE, Reader
 from csa_games.guard.store import DEVIATION, REFINED, Row
 
 
@@ -17,9 +18,9 @@ def state_in_words(turns: Sequence[Turn]) -> str:
     return f"Turn {len(turns)}{after}: the ask is {last.ask}, the signal {last.signal}."
 
 
-def row_in_words(terms: Terms, row: Row, rung: int) -> str:
-    """Return which row decides, and who it takes the user to be."""
-    if rung > len(terms.rungs):
+def row_in_words(terms: Terms, row: Row | None, rung: int) -> str:
+    """Return which row decides, if any, and who it takes the user to be."""
+    if row is None:
         return f"No row applies, so the constant response {terms.default} does."
     if rung == 0:
         which = f"The row {row.key}"
@@ -40,14 +41,19 @@ def row_in_words(terms: Terms, row: Row, rung: int) -> str:
     return words
 
 
-def choice_in_words(terms: Terms, row: Row, chosen: int, u: float) -> str:
-    """Return why this response, and what the runner-up would have cost."""
+def choice_in_words(terms: Terms, row: Row, chosen: int, u: float | None) -> str:
+    """Return why this response, and what the runner-up would have cost; `u` is the draw, if any."""
     name = terms.responses[chosen]
     if row.probabilities[chosen] == 1:
         words = f"It always plays {name}"
     else:
         mix = shares_in_words(terms.responses, row.probabilities)
-        words = f"It mixes {mix}, and the draw {u:.4f} falls on {name}"
+        words = f"It mixes {mix}, and "
+        words += (
+            f"the likeliest is taken, {name}, which is another policy than the certified one"
+            if u is None
+            else f"the draw {u:.4f} falls on {name}"
+        )
     if row.values is None or len(row.values) < 2:
         return words + "."
     worth = row.values[chosen]
@@ -68,4 +74,19 @@ def shares_in_words(names: Iterable[str], shares: Sequence[float] | None) -> str
     told = [f"{name} {share:.0%}" for name, share in largest if share >= 0.01]
     if len(told) < sum(share > 0 for share in shares):
         told.append("others below 1%")
+    return ", ".join(told)
+
+
+def reader_in_words(reader: Reader) -> str:
+    """Return what a reader makes of what: "clear below 0.5, flag from 0.5"."""
+    if reader.kind == SCORE:
+        told = [f"{reader.names[0]} below {reader.edges[0]:g}"]
+        told += [f"{name} from {edge:g}" for name, edge in pairs(reader.names[1:], reader.edges)]
+    else:
+        told = [f"{label}: {name}" for label, name in (reader.labels or {}).items()]
+    if reader.otherwise is not None:
+        unsure = f"below {reader.sure:g} or tied" if reader.sure else "tied"
+        told.append(f"{unsure}: {reader.otherwise}")
+    if reader.refusal is not None:
+        told.append(f"refusal: {reader.refusal}")
     return ", ".join(told)

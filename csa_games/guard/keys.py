@@ -11,15 +11,21 @@ from typing import NamedTuple
 
 KEY_VERSION = 1
 
+BETWEEN = "/"  # turns
+
 FEATURES = ("turn", "ask", "signal")
 """What a coarser row may keep of a state: the number of its last turn, its ask and its signal."""
 
 
 class Turn(NamedTuple):
-    """One turn as the assistant sees it; `response` is None while it is being decided."""
+    """One turn as the assistant sees it; `response` is None while it is being decided.
 
-    ask: str
-    signal: str
+    `ask` and `signal` are None where there is no name for what was seen, or nothing was: such a
+    turn has no key.
+    """
+
+    ask: str | None
+    signal: str | None
     response: str | None = None
 
 
@@ -27,15 +33,15 @@ def state_key(turns: Sequence[Turn]) -> str:
     """Return the key of the assistant's information set: `plain:clear>guide/plain:flag`."""
     parts = []
     for turn in turns:
-        seen = turn.ask + ":" + turn.signal
-        parts.append(seen if turn.response is None else seen + ">" + turn.response)
-    return "/".join(parts)
+        seen = f"{turn.ask}:{turn.signal}"
+        parts.append(seen if turn.response is None else f"{seen}>{turn.response}")
+    return BETWEEN.join(parts)
 
 
 def turns_of(key: str) -> tuple[Turn, ...]:
     """Return the turns that `state_key` made `key` from."""
     turns = []
-    for part in key.split("/"):
+    for part in key.split(BETWEEN):
         ask, _, rest = part.partition(":")
         signal, _, response = rest.partition(">")
         turns.append(Turn(ask, signal, response or None))
@@ -49,7 +55,7 @@ def coarse_key(turns: Sequence[Turn], features: Sequence[str]) -> str:
     """
     last = turns[-1]
     full = {"turn": str(len(turns)), "ask": last.ask, "signal": last.signal}
-    return "~" + ",".join(name + "=" + full[name] for name in features)
+    return "~" + ",".join(f"{name}={full[name]}" for name in features)
 
 
 def user_key(intent: str, public: Sequence[tuple[str, str]]) -> str:

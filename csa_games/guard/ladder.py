@@ -7,38 +7,78 @@ from typing import Any, NamedTuple
 
 from csa_games.guard.bundle import Terms
 from csa_games.guard.keys import Turn, coarse_key, state_key
-from csa_games.guard.store import COARSE, NOISE, Row, Store
+from csa_games.guard.signals import ASK, SIGNAL, read, shown
+from csa_games.guard.store import COARSE, NOISE, Play, Store
 
 
 class MalformedError(ValueError):
     """What was handed over is not a history, or not a conversation."""
 
 
-def turns_from(history: object) -> tuple[Turn, ...]:
-    """Return the turns of a history, the last of them still to be answered.
+class Told(NamedTuple):
+    """A history in the scenario's names, the last turn still to be answered.
 
-    Turns are mappings with "ask", "signal" and "response", or tuples in this order. Raises
-    `MalformedError`, a sentence, for anything else.
+    An ask or a signal is None, and a response `UNKNOWN`, where there is no name for what was found;
+    `why` says what was found in the first such place, `since` is the position of its turn.
     """
-    if isinstance(history, (str, bytes)) or not isinstance(history, Sequence):
+
+    turns: tuple[Turn, ...]
+    why: str = ""
+    since: int = 0
+
+
+UNKNOWN = "?"  # no name can be that
+
+
+def turns_from(terms: Terms, history: object) -> Told:
+    """Return what a history tells.
+
+    Turns are mappings with "ask", "signal" and "response", or tuples in this order. An ask and a
+    signal are names, None, or what a classifier emitted with the reader to read it by, as in
+    {"reader": "guard", "score": 0.3}. Raises `MalformedError`, a sentence, for what is no history:
+    responses are ours, so there must be one in every turn but the last.
+    """
+    told = observations_from(terms, history)
+    for k, turn in enumerate(told.turns[:-1], start=1):
+        if turn.response is None:
+            raise MalformedError(f"Turn {k} has no response, expected one before turn {k + 1}.")
+    if told.turns[-1].response is not None:
+        raise MalformedError(
+            f"Turn {len(told.turns)}, the last, has a response already; there is nothing to decide."
+        )
+    return told
+
+
+def observations_from(terms: Terms, history: object) -> Told:
+    """Return what `turns_from` does, whichever turns have a response."""
+    given = _given(history)
+    if given is None:
         raise MalformedError(
             f"The history is of type {type(history).__name__}, expected a list of turns."
         )
-    if not history:
+    turns, why, since = [], "", 0
+    for k, cells in enumerate(given):
+        turn, fault = _turn(terms, k + 1, cells)
+        turns.append(turn)
+        if fault and not why:
+            why, since = fault, k
+    if not turns:
         raise MalformedError("The history has no turns, expected at least the one to answer.")
-    turns = tuple(_turn(k + 1, given) for k, given in enumerate(history))
-    for k, turn in enumerate(turns):
-        if turn.response is None and k + 1 < len(turns):
-            raise MalformedError(f"Turn {k + 1} has no response, expected one before turn {k + 2}.")
-    if turns[-1].response is not None:
-        raise MalformedError(
-            f"Turn {len(turns)}, the last, has a response already; there is nothing to decide."
-        )
-    return turns
+    return Told(tuple(turns), why, since)
 
 
-def _turn(number: int, given: object) -> Turn:
-    if isinstance(given, Mapping):
+def _given(history: object) -> Sequence[object] | None:
+    """Return what a history holds, None where it is no list."""
+    # The plain types first: asking whether anything else is a sequence takes longer than the rest.
+    if isinstance(history, (list, tuple)):
+        return history
+    listed = isinstance(history, Sequence) and not isinstance(history, (str, bytes))
+    return history if listed else None  # type: ignore[return-value]
+
+
+def _turn(terms: Terms, number: int, given: object) -> tuple[Turn, str]:
+    """Return a turn in names, and a sentence about the first cell without one, or nothing."""
+    if type(given) is dict or isinstance(given, Mapping):
         cells: tuple[Any, ...] = (given.get("ask"), given.get("signal"), given.get("response"))
     elif isinstance(given, (tuple, list)) and len(given) in (2, 3):
         cells = (*given, None)[:3]
@@ -48,12 +88,52 @@ def _turn(number: int, given: object) -> Turn:
             "and response, or a tuple of them."
         )
     ask, signal, response = cells
-    for what, cell in (("ask", ask), ("signal", signal), ("response", response)):
-        if type(cell) is not str and not (what == "response" and cell is None):
-            raise MalformedError(
-                f"The {what} of turn {number} is of type {type(cell).__name__}, expected text."
-            )
-    return Turn(ask, signal, response)
+    if isinstance(response, str):
+        response = str.__str__(response)  # of subclasses, such as enumerations, the text
+    if (
+        type(ask) is type(signal) is str
+        and ask in terms.asks
+        and signal in terms.signals
+        and (response is None or (type(response) is str and response in terms.responses))
+    ):
+        return Turn(ask, signal, response), ""
+    if response is not None and type(response) is not str:
+        raise MalformedError(
+            f"The response of turn {number} is of type {type(response).__name__}, expected text."
+        )
+    ask, no_ask = _read(terms, ASK, terms.asks, ask)
+    signal, no_signal = _read(terms, SIGNAL, terms.signals, signal)
+    no_response = ""
+    if response is not None and response not in terms.responses:
+        response, no_response = UNKNOWN, _none_of(response, terms.responses)
+    found = ((ASK, no_ask), (SIGNAL, no_signal), ("response", no_response))
+    why = next((f"The {what} of turn {number} {fault}." for what, fault in found if fault), "")
+    return Turn(ask, signal, response), why
+
+
+def _read(terms: Terms, what: str, names: Sequence[str], given: object) -> tuple[str | None, str]:
+    """Return the name that an ask or a signal stands for, or None and what was found instead."""
+    if given is None:
+        return None, "is missing"
+    if isinstance(given, str):
+        text = str.__str__(given)
+        return (text, "") if text in names else (None, _none_of(text, names))
+    if not isinstance(given, Mapping):
+        return None, f"is of type {type(given).__name__}, expected a name"
+    named = given.get("reader")
+    reader = terms.readers.get(named) if isinstance(named, str) else None
+    if reader is None or reader.gives != what:
+        able = [other.name for other in terms.readers.values() if other.gives == what]
+        return None, (
+            f"names the reader {shown(named)}, expected one that gives the {what}: "
+            f"{', '.join(able) or 'there is none'}"
+        )
+    name, why = read(reader, given)
+    return name, why and f"is missing, by the reader {reader.name}: {why}"
+
+
+def _none_of(name: str, names: Sequence[str]) -> str:
+    return f"is {name[:40]!r}, which is none of {', '.join(names)}"
 
 
 class Found(NamedTuple):
@@ -64,19 +144,23 @@ class Found(NamedTuple):
     coarser ones, then the constant response. `why` says why not the state's own, or nothing.
     """
 
-    row: Row
+    row: Play
     rung: int
     key: str | None
     why: str
 
 
-def find(terms: Terms, store: Store, turns: Sequence[Turn]) -> Found:
-    """Return the row for the state that `turns` have led to: its own if it can be trusted."""
-    fault = _unknown(terms, turns)
-    key = None if fault else state_key(turns)
-    why = fault or _ended(terms, turns)
+def find(terms: Terms, store: Store, turns: Sequence[Turn], why: str = "") -> Found:
+    """Return the row for the state that `turns` have led to: its own if it can be trusted.
+
+    `why` says why the turns make no state, when they do not: then one of them lacks a name.
+    """
+    if len(turns) > terms.turns:
+        why = f"The history has {len(turns)} turns, but the scenario ends after turn {terms.turns}."
+    key = None if why else state_key(turns)
+    why = why or _ended(terms, turns)
     if key is not None and not why:
-        row = store.get(key)
+        row = store.play(key)
         if row is None:
             why = "The scenario holds this state to be impossible."
         elif row.trust == NOISE:
@@ -88,48 +172,25 @@ def find(terms: Terms, store: Store, turns: Sequence[Turn]) -> Found:
             return Found(row, 0, key, "")
     last = turns[-1]
     for k, features in enumerate(terms.rungs):
-        # Keys are made of known names only: a client's text must not spell another key.
-        if "ask" in features and last.ask not in terms.asks:
+        # What was not seen cannot be kept.
+        if ("ask" in features and last.ask is None) or (
+            "signal" in features and last.signal is None
+        ):
             continue
-        if "signal" in features and last.signal not in terms.signals:
-            continue
-        row = store.get(coarse_key(turns, features))
+        row = store.play(coarse_key(turns, features))
         if row is not None:
             return Found(row, k + 1, key, why)
     return Found(constant(terms), len(terms.rungs) + 1, key, why)
 
 
-def constant(terms: Terms) -> Row:
-    """Return the row below all others: the default response, about which nothing is known."""
-    return Row(
+def constant(terms: Terms) -> Play:
+    """Return what is below all rows: the default response, about which nothing is known."""
+    return Play(
         key=coarse_key((Turn("", ""),), ()),
         trust=COARSE,
         own_reach=None,
-        reach=0.0,
-        margin=None,
-        loss=None,
         probabilities=tuple(float(name == terms.default) for name in terms.responses),
-        posterior=None,
-        values=None,
     )
-
-
-def _unknown(terms: Terms, turns: Sequence[Turn]) -> str:
-    """Return a sentence about the first thing that the scenario has no name for, or nothing."""
-    if len(turns) > terms.turns:
-        return (
-            f"The history has {len(turns)} turns, but the scenario ends after turn {terms.turns}."
-        )
-    known = {"ask": terms.asks, "signal": terms.signals, "response": terms.responses}
-    for number, turn in enumerate(turns, start=1):
-        for what, names in known.items():
-            name = getattr(turn, what)
-            if name is not None and name not in names:
-                return (
-                    f"The {what} of turn {number} is {name[:40]!r}, which is none of "
-                    f"{', '.join(names)}."
-                )
-    return ""
 
 
 def _ended(terms: Terms, turns: Sequence[Turn]) -> str:

@@ -1,4 +1,4 @@
-"""The rows of a bundle: two tables in one SQLite file, read from memory.
+"""The rows of a bundle: two tables in one SQLite file.
 
     assistant   a row per information set, and coarser rows whose keys begin with "~"
     user        the policy of each strategic intent at each of its information sets, so that the
@@ -17,18 +17,39 @@ import struct
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Union
 
-from csa_games.guard.bundle import ROWS, BundleError, Terms
+from csa_games.guard.bundle import ROWS, Terms, pairs
+from csa_games.guard.content import BundleError, Content, OnDisk
 
 TRUSTED, REFINED, NOISE = "trusted", "refined", "noise"
 DEVIATION, COARSE = "deviation", "coarse"
 TRUST = (TRUSTED, REFINED, NOISE, DEVIATION, COARSE)
 """How far a row can be trusted: csa_games.table says when it is which."""
 
+CACHED = 8 * 2**20
+"""What is kept in memory of a file that is read in place, or written, in bytes."""
+
+REMEMBERED = 4096
+"""The rows that a store remembers, those that were asked for last; some 2 MiB."""
+
+MISSING = ("own_reach", "margin", "loss", "posterior_", "value_")
+"""How columns begin whose cells may be missing."""
+
 Cell = Union[str, float, None]  # noqa: UP007 - evaluated when imported, also by Python 3.9
+
+
+class Play(NamedTuple):
+    """What deciding needs of a row, and all that it reads: numbers cost more than finding them."""
+
+    key: str
+    trust: str
+    own_reach: float | None
+    probabilities: tuple[float, ...]
 
 
 class Row(NamedTuple):
@@ -75,44 +96,64 @@ def user_columns(asks: Iterable[str]) -> list[str]:
 
 
 def pack(
-    terms: Terms, assistant: Iterable[Sequence[Cell]], user: Iterable[Sequence[Cell]]
-) -> bytes:
-    """Return the SQLite file with these rows; the same rows and SQLite give the same bytes."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    try:
-        connection.execute("PRAGMA page_size = 4096")
-        rows = {"assistant": assistant, "user": user}
-        for table, statement in _schema(terms).items():
+    path: Path | str,
+    terms: Terms,
+    assistant: Iterable[Sequence[Cell]],
+    user: Iterable[Sequence[Cell]],
+) -> None:
+    """Write these rows, each table's in the order of their keys, as a new SQLite file at `path`.
+
+    The same rows and SQLite give the same bytes. Rows are taken one by one, and what is held of
+    them is `CACHED` bytes. Raises `sqlite3.Error` for keys that are there twice, and `ValueError`
+    for such as are out of order.
+    """
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        # Whoever is interrupted starts anew, so nothing is kept to undo or to survive a power cut.
+        for setting in ("page_size = 4096", "journal_mode = OFF", "synchronous = OFF"):
+            connection.execute(f"PRAGMA {setting}")
+        connection.execute(f"PRAGMA cache_size = -{CACHED // 1024}")
+        for (table, statement), rows in pairs(_schema(terms).items(), (assistant, user)):
             connection.execute(statement)
             marks = ", ".join("?" * len(_columns(terms)[table]))
             connection.execute("BEGIN")
-            ordered = sorted(map(tuple, rows[table]), key=_key)
-            connection.executemany(f"INSERT INTO {table} VALUES ({marks})", ordered)
+            connection.executemany(f"INSERT INTO {table} VALUES ({marks})", _ordered(rows))
             connection.execute("COMMIT")
-        connection.execute("VACUUM")
-        return connection.serialize()
-    finally:
-        connection.close()
+
+
+def _ordered(rows: Iterable[Sequence[Cell]]) -> Iterator[Sequence[Cell]]:
+    """Yield `rows`; in the order of their keys they fill pages one after the other."""
+    before = ""
+    for cells in rows:
+        key = str(cells[0])
+        if key < before:
+            raise ValueError(f"found the row {key} after {before}, expected rows ordered by key")
+        before = key
+        yield cells
 
 
 class Store:
-    """The rows in `data`, the bytes of a SQLite file; safe to share between threads.
+    """The rows in `content`, a SQLite file; safe to share between threads.
 
-    What is read is a copy of `data` in memory: a file that changes later changes nothing. Raises
+    Bytes are copied; `OnDisk` is read in place, as `csa_games.guard.content` says, through a page
+    cache of `CACHED` bytes. `play(key)` is what the assistant's row of `key` plays, or None. Raises
     `BundleError` when the file is not one that `pack` writes.
     """
 
-    def __init__(self, data: bytes, terms: Terms) -> None:
+    def __init__(self, content: Content, terms: Terms) -> None:
         self._terms = terms
+        if len(content) == 0:
+            raise BundleError(f"{ROWS}: found an empty file, expected rows")
         self._lock = threading.Lock()  # a keyed read takes microseconds; threads can wait for it
-        self._connection = sqlite3.connect(":memory:", check_same_thread=False)
-        weakref.finalize(self, self._connection.close)
         try:
-            _fill(self._connection, data)
+            self._connection = _connection(content)
+            weakref.finalize(self, self._connection.close)
             self._connection.execute("PRAGMA query_only = ON")
             found = dict(self._connection.execute("SELECT name, sql FROM sqlite_master"))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise BundleError(f"{ROWS}: cannot be read: {error}") from None
+        if isinstance(content, OnDisk):
+            content.check()  # it is open now
+        self.play = _player(self._connection, self._lock, terms)
         # Nothing else may be in there: a view or a trigger would run as we read.
         expected = _schema(terms)
         if found != expected:
@@ -122,10 +163,9 @@ class Store:
 
     def get(self, key: str) -> Row | None:
         """Return the assistant's row of `key`, or None."""
+        query = "SELECT * FROM assistant WHERE key = ?"
         with self._lock:
-            cells = self._connection.execute(
-                "SELECT * FROM assistant WHERE key = ?", (key,)
-            ).fetchone()
+            cells = self._connection.execute(query, (key,)).fetchone()
         return None if cells is None else self._row(cells)
 
     def assistant(self) -> Iterator[Row]:
@@ -152,32 +192,80 @@ class Store:
                 sha.update(numbers.pack(*(NAN if cell is None else cell for cell in cells[texts:])))
         return sha.hexdigest()
 
-    def _all(self, table: str) -> list[tuple[Any, ...]]:
+    def strange(self, most: int) -> list[str]:
+        """Return a sentence for each of the first `most` rows with cells of another kind.
+
+        SQLite keeps whatever a file says, numbers where texts should be and the other way round.
+        """
+        found = []
+        for table, names in _columns(self._terms).items():
+            texts = 2 if table == "assistant" else 1
+            kinds = [
+                f"typeof({name}) != '{'text' if k < texts else 'real'}'"
+                + (f" AND {name} IS NOT NULL" if name.startswith(MISSING) else "")
+                for k, name in enumerate(names)
+            ]
+            marks = ", ".join(
+                f"CASE WHEN {kind} THEN '{name}' END" for kind, name in pairs(kinds, names)
+            )
+            query = f"SELECT key, {marks} FROM {table} WHERE {' OR '.join(kinds)} LIMIT {most}"
+            with self._lock:
+                rows = self._connection.execute(query).fetchall()
+            for key, *columns in rows:
+                named = ", ".join(filter(None, columns))
+                found.append(
+                    f"{ROWS}: the {table} row {key!r}: {named}: found a cell that is no "
+                    "number, or no text, as it should be"
+                )
+        return found[:most]
+
+    def _all(self, table: str) -> Iterator[tuple[Any, ...]]:
         with self._lock:
-            return self._connection.execute(f"SELECT * FROM {table} ORDER BY key").fetchall()
+            cursor = self._connection.execute(f"SELECT * FROM {table} ORDER BY key")
+        while True:
+            with self._lock:
+                rows = cursor.fetchmany(1000)
+            if not rows:
+                return
+            yield from rows
 
     def _row(self, cells: tuple[Any, ...]) -> Row:
-        R, T = len(self._terms.responses), len(self._terms.intents)
+        R = len(self._terms.responses)
         key, trust, own_reach, reach, margin, loss = cells[:6]
-        probabilities, posterior, values = cells[6 : 6 + R], cells[6 + R : 6 + R + T], cells[-R:]
+        probabilities, posterior, values = cells[6 : 6 + R], cells[6 + R : -R], cells[-R:]
         return Row(
-            key=key,
-            trust=trust,
-            own_reach=own_reach,
-            reach=reach,
-            margin=margin,
-            loss=loss,
-            probabilities=probabilities,
-            posterior=None if posterior[0] is None else posterior,
-            values=None if values[0] is None else values,
+            key,
+            trust,
+            own_reach,
+            reach,
+            margin,
+            loss,
+            probabilities,
+            None if posterior[0] is None else posterior,
+            None if values[0] is None else values,
         )
 
 
-def _key(cells: Sequence[Cell]) -> str:
-    return str(cells[0])
-
-
 NAN = struct.unpack(">d", bytes.fromhex("7ff8000000000000"))[0]
+
+
+def _player(
+    connection: sqlite3.Connection, lock: threading.Lock, terms: Terms
+) -> Callable[[str], Play | None]:
+    """Return `Store.play`. It remembers rows, because conversations start in few states.
+
+    It knows nothing of the store, which goes, and closes the connection, when nobody uses it.
+    """
+    shares = ", ".join(f"probability_{name}" for name in terms.responses)
+    query = f"SELECT trust, own_reach, {shares} FROM assistant WHERE key = ?"
+
+    @lru_cache(maxsize=REMEMBERED)
+    def play(key: str) -> Play | None:
+        with lock:
+            cells = connection.execute(query, (key,)).fetchone()
+        return None if cells is None else Play(key, cells[0], cells[1], cells[2:])
+
+    return play
 
 
 def _columns(terms: Terms) -> dict[str, list[str]]:
@@ -190,9 +278,8 @@ def _columns(terms: Terms) -> dict[str, list[str]]:
 def _schema(terms: Terms) -> dict[str, str]:
     """Return the statement that creates each table."""
     assistant, user = _columns(terms).values()
-    missing = ("own_reach", "margin", "loss", "posterior_", "value_")
     cells = [
-        f"{name} REAL" if name.startswith(missing) else f"{name} REAL NOT NULL"
+        f"{name} REAL" if name.startswith(MISSING) else f"{name} REAL NOT NULL"
         for name in assistant[2:]
     ]
     return {
@@ -203,6 +290,18 @@ def _schema(terms: Terms) -> dict[str, str]:
         + ", ".join(f"{name} REAL NOT NULL" for name in user[1:])
         + ") WITHOUT ROWID",
     }
+
+
+def _connection(content: Content) -> sqlite3.Connection:
+    """Return a connection to the rows; `Store` takes care that threads use it in turn."""
+    if isinstance(content, OnDisk):
+        name = content.path.as_uri() + "?mode=ro&immutable=1"
+        connection = sqlite3.connect(name, uri=True, check_same_thread=False)
+        connection.execute(f"PRAGMA cache_size = -{CACHED // 1024}")
+    else:
+        connection = sqlite3.connect(":memory:", check_same_thread=False)
+        _fill(connection, content)
+    return connection
 
 
 def _fill(connection: sqlite3.Connection, data: bytes) -> None:

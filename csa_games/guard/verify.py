@@ -7,7 +7,7 @@ import sqlite3
 import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from csa_games.guard.bundle import (
     RESPONSES,
     ROWS,
     SCENARIO,
+    SIGNATURE,
     BundleError,
     Terms,
     canonical,
@@ -46,6 +47,7 @@ from csa_games.guard.decide import Guard, responses_from
 from csa_games.guard.golden import LEAST_PROBES, faults
 from csa_games.guard.keys import coarse_key, turns_of
 from csa_games.guard.ladder import find
+from csa_games.guard.signing import check, read_keys
 from csa_games.guard.store import (
     COARSE,
     DEVIATION,
@@ -62,19 +64,32 @@ TOLERANCE = 1e-9  # of the payoff scale, and of probabilities: float64 sums in a
 TOLD = 5  # rows told about per kind of fault; further ones are counted
 
 
+NO_SIGNATURE, UNCHECKED, GOOD, REFUSED = "none", "not checked", "good", "refused"
+SIGNATURES = {
+    NO_SIGNATURE: "the bundle has none, and no keys are configured that would require one",
+    UNCHECKED: "there is one, but it says nothing: no keys are configured",
+    GOOD: "a configured key made it, of these very files",
+    REFUSED: "keys are configured, and none of them made it of these files",
+}
+"""What can be said of the signature of a bundle."""
+
+
 @dataclass(frozen=True)
 class Report:
     """What `verify` found: `faults`, and nothing else wrong; and what it recomputed.
 
     `certificate` is that of the policy in the rows, `served` that of what the guard makes of it,
     ladder included; None where the faults did not let it get that far. The revision is that of a
-    bundle whose files are the ones listed.
+    bundle whose files are the ones listed. `signature` is one of `SIGNATURES`, and `signed_by` the
+    names of the configured keys that made one.
     """
 
     revision: str | None
     faults: tuple[str, ...]
     certificate: Certificate | None = None
     served: Certificate | None = None
+    signature: str = NO_SIGNATURE
+    signed_by: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -90,32 +105,43 @@ class Report:
         return {"passed": self.passed, **asdict(self), **certificates}
 
 
-def verify(folder: Path | str) -> Report:
+def verify(folder: Path | str, keys: Path | str | None = None) -> Report:
     """Return what is wrong with the bundle in `folder`, as sentences: found, and expected.
 
     Checked are the manifest and every file's size and hash; that the rows are those of the digest,
     proper distributions, one for each state that the scenario can reach and no others; that reach,
     posterior, values, margin, trust and the coarser rows are what the scenario and the policy make
     them; value and gap of the policy, and of the policy as the guard serves it; the golden probes,
-    the responses and the card. Raises `InputError` when there is no folder.
+    the responses and the card. With `keys`, a folder of key files, one of them must have signed
+    the bundle; without, a signature is neither needed nor trusted. Raises `InputError` when there
+    is no folder, or no key there verifies.
     """
+    trusted = None if keys is None else read_keys(keys)
     try:
         files = read_files(folder)
+        found = integrity(files)
     except BundleError as error:
         return Report(None, error.faults)
-    found = integrity(files)
     if found:
         return Report(None, tuple(found))
     revision = sha256(files[MANIFEST])
+    signature = UNCHECKED if SIGNATURE in files else NO_SIGNATURE
+    signed_by: tuple[str, ...] = ()
+    if trusted is not None:
+        checked = check(files[MANIFEST], files.get(SIGNATURE), trusted)
+        if checked.faults:
+            return Report(revision, checked.faults, signature=REFUSED)
+        signature, signed_by = GOOD, checked.signed_by
     try:
-        return _verify(files, revision)
+        report = _verify(files, revision)
     except BundleError as error:
-        return Report(revision, error.faults)
-    except (sqlite3.Error, struct.error) as error:
-        return Report(revision, (f"{ROWS}: cannot be read: {error}",))
+        report = Report(revision, error.faults)
+    except (sqlite3.Error, struct.error, UnicodeDecodeError) as error:
+        report = Report(revision, (f"{ROWS}: cannot be read: {error}",))
+    return replace(report, signature=signature, signed_by=signed_by)
 
 
-def _verify(files: Mapping[str, bytes], revision: str) -> Report:
+def _verify(files: Mapping[str, Any], revision: str) -> Report:
     manifest = parse(files[MANIFEST])
     terms = terms_of(manifest)
     store = Store(files[ROWS], terms)
@@ -127,6 +153,9 @@ def _verify(files: Mapping[str, bytes], revision: str) -> Report:
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         fault = f"{SCENARIO}: cannot be read as a scenario: {type(error).__name__}: {error}"
         return Report(revision, (fault,))
+    strange = store.strange(TOLD)
+    if strange:
+        return Report(revision, tuple(strange))
     rows = {row.key: row for row in store.assistant()}
     users = store.user()
     found = [*copies, *_counts(manifest, store, rows, users)]
