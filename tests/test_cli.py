@@ -130,6 +130,10 @@ def commands(run: Path, bundle: Path, folder: Path) -> dict[str, list[str]]:
         "sweep": [
             *("sweep", "csa_oneshot", "--over", "weights.beta=1,2", "--out", str(folder / "sweep"))
         ],
+        "fit": [
+            *("fit", str(folder / "log.jsonl"), "--map", str(folder / "map.toml")),
+            *("--base", "csa_oneshot", "-o", str(folder / "fitted.toml")),
+        ],
         "experiment": ["experiment"],
         "worth": ["worth", "csa_oneshot"],
         "report": ["report", str(run), "-o", str(folder / "page.html")],
@@ -155,6 +159,16 @@ def commands(run: Path, bundle: Path, folder: Path) -> dict[str, list[str]]:
 
 
 NAMES = list(commands(Path(), Path(), Path()))
+LOG = """\
+{"id": "a", "type": "benign", "events": [{"ask": "plain", "signal": "clear"}]}
+{"id": "b", "type": "malicious", "events": [{"ask": "plain", "signal": "flag"}]}
+"""
+MAP = """\
+format = 1
+name = "two"
+cite = "Two conversations."
+design = "designed"
+"""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -163,6 +177,9 @@ def test_every_command_in_text_and_in_json(name, run, bundle, tmp_path, capsys):
     if name == "efg check":
         assert main(["efg", "export", "csa_oneshot", str(tmp_path / "in.efg")]) == 0
         capsys.readouterr()
+    if name == "fit":
+        (tmp_path / "log.jsonl").write_text(LOG)
+        (tmp_path / "map.toml").write_text(MAP)
     if name in ("guard replay", "guard drift"):
         with AuditLog(tmp_path / "log") as log:
             Deployment(bundle, audit=log).decide([("plain", "flag")], "c1")

@@ -25,6 +25,7 @@ from csa_games.cli.compare import COMPARE
 from csa_games.cli.diff import DIFF
 from csa_games.cli.efg import EFG
 from csa_games.cli.experiment import EXPERIMENT
+from csa_games.cli.fit import FIT
 from csa_games.cli.frontier import FRONTIER
 from csa_games.cli.games import GAMES, SHOW
 from csa_games.cli.guard import GUARD
@@ -43,6 +44,7 @@ COMMANDS: Commands = {
     "compare": COMPARE,
     "frontier": FRONTIER,
     "worth": WORTH,
+    "fit": FIT,
     "sweep": SWEEP,
     "experiment": EXPERIMENT,
     "report": REPORT,
