@@ -33,7 +33,7 @@ asked, before the model is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from csa_games.errors import InputError
 from csa_games.guard.bundle import parse
@@ -61,6 +61,7 @@ class Call(NamedTuple):
     observations: object | None
 
 
+@runtime_checkable
 class Enforced(Protocol):
     """Of a ruling, what a gateway has to carry out."""
 
