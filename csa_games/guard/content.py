@@ -4,8 +4,8 @@ Bytes that were read and checked are what is served, whatever becomes of the fil
 than a process should hold; they are read where they lie, and what then holds is: the file that was
 hashed is the very one that is served (same device, inode, size and times of change, before hashing,
 after it, and once it is open for serving). Replacing the file or its folder, as an export does,
-changes nothing for whoever has it open. Writing into the file does: the standard library cannot lock
-a file against its owner, so whoever may write there is trusted for as long as it is served.
+changes nothing for whoever has it open. Writing into the file does: the standard library cannot
+lock a file against its owner, so whoever may write there is trusted for as long as it is served.
 """
 
 from __future__ import annotations

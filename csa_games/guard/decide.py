@@ -97,7 +97,7 @@ class Guard:
         if secret is not None and not (isinstance(secret, bytes) and secret):
             raise InputError(f"the secret is {type(secret).__name__}, expected bytes, at least one")
         trusted = None if keys is None else read_keys(keys)
-        return from_files(read_files(folder), secret, trusted, check)
+        return from_files(read_files(folder), secret, trusted, check=check)
 
     def decide(self, history: object, conversation: object) -> Decision:
         """Return the decision for the last turn of `history`; never raises.
@@ -229,13 +229,13 @@ class Guard:
             reason = BACKOFF if found.rung <= len(self.terms.rungs) else DEFAULT
         else:
             reason = MATCH if found.row.probabilities[chosen.k] == 1 else SPLIT
-        return self._told(reason, chosen, scope, turns)
+        return self._derived(reason, chosen, scope, turns)
 
     def _refuse(self, why: str, scope: str | None) -> Decision:
         found = Found(constant(self.terms), len(self.terms.rungs) + 1, None, why)
-        return self._told(ERROR, Chosen(found, pick(found.row.probabilities, 0.0), 0.0), scope)
+        return self._derived(ERROR, Chosen(found, pick(found.row.probabilities, 0.0), 0.0), scope)
 
-    def _told(
+    def _derived(
         self, reason: str, chosen: Chosen, scope: str | None, turns: Sequence[Turn] = ()
     ) -> Decision:
         found, k, u = chosen
@@ -269,6 +269,7 @@ def from_files(
     files: Mapping[str, Any],
     secret: bytes | None = None,
     keys: Sequence[Key] | None = None,
+    *,
     check: bool = True,
 ) -> Guard:
     """Return the guard of the bundle with these `files`, name -> content; errors as `load`."""

@@ -52,10 +52,7 @@ class Decision:
 
 
 class Chosen(NamedTuple):
-    """The row that decides, the position of the response that it plays, and the number drawn.
-
-    Where the likeliest response was taken instead, `u` is None.
-    """
+    """The row that decides, the position of the response that it plays, and the draw, if any."""
 
     found: Found
     k: int
