@@ -330,24 +330,31 @@ def fail(messages):
     raise RuntimeError(messages[0]["content"])
 
 
-@pytest.mark.parametrize("broken", [None, fail, hang, lambda messages: "nonsense"])
 @pytest.mark.parametrize(
-    ("on_error", "answer"), [("open", True), ("closed", False), ("fallback", "guide")]
+    "broken", [None, fail, hang, lambda messages: "nonsense", lambda messages: None]
 )
-def test_without_observations_the_rule_for_errors_applies(folder, broken, on_error, answer, caplog):
-    deployment = Deployment(folder, secret=SECRET, on_error=on_error)
+def test_without_a_classifier_that_works_the_ladder_answers(folder, broken, caplog):
+    deployment = Deployment(folder, secret=SECRET)
     client = TestClient(app(deployment, classify=broken, limits=Limits(seconds=0.05)))
-    body = {"request": {"json": {"messages": user("private")}}, "metadata": {"_user": "u"}}
-    found = client.post(PORTKEY, json=body).json()
-    if answer == "guide":
-        assert "transformedData" in found
-    else:
-        assert found == {"verdict": answer}
-    ((_, reason, _, _),) = deployment.counters.decisions
-    assert reason == "ERROR"
-    failed = "1" if broken in (fail, hang) else "0"
+    body = {"request": {"json": {"messages": user("private", "more")}}, "metadata": {"_user": "u"}}
+    steered = client.post(PORTKEY, json=body).json()["transformedData"]["request"]["json"]
+    guide = deployment.guard.responses["guide"]["text"]  # of the scenario's last rung
+    assert steered["messages"][2:] == [{"role": "system", "content": guide}]
+    ((action, reason, _, _),) = deployment.counters.decisions
+    assert (action, reason) == ("guide", "DEFAULT")
+    failed = 0 if broken is None else 1
     assert f"csa_classifier_failures_total {failed}\n" in client.get("/metrics").text
     assert "private" not in caplog.text  # the log names the error, and repeats nothing
+
+
+@pytest.mark.parametrize(("on_error", "verdict"), [("open", True), ("closed", False)])
+def test_what_is_no_history_goes_by_the_rule_for_errors(folder, on_error, verdict):
+    deployment = Deployment(folder, secret=SECRET, on_error=on_error)
+    client = TestClient(app(deployment, accept_observations=True))
+    answer = client.post(PORTKEY, json={"metadata": {"_user": "u", "csa": "{}"}})
+    assert answer.json() == {"verdict": verdict}
+    ((_, reason, _, _),) = deployment.counters.decisions
+    assert reason == "ERROR"
 
 
 def test_observations_of_a_gateway_are_taken_only_where_asked_for(deployment):
@@ -362,13 +369,18 @@ def test_observations_of_a_gateway_are_taken_only_where_asked_for(deployment):
     )
 
 
-def test_who_is_answered_may_be_said_by_another_stamp(deployment):
+def test_who_is_answered_may_be_said_by_another_stamp(deployment, monkeypatch):
+    followed = []
+    monkeypatch.setattr(
+        deployment,
+        "follow",
+        lambda seen, who: followed.append(who) or Deployment.follow(deployment, seen, who),
+    )
     body = litellm("flag", request_data={"user_api_key_hash": "k", "user_api_key_team_id": "t"})
-    gate = app(deployment, classify=classify, identity=["user_api_key_team_id"])
-    TestClient(gate).post(LITELLM, json=body)
-    del body["request_data"]["user_api_key_team_id"]
-    answer = TestClient(gate).post(LITELLM, json=body)  # of nobody: the rule for errors
-    assert answer.json()["action"] == "GUARDRAIL_INTERVENED"
+    for identity in ([], ["user_api_key_team_id"], ["no_such_stamp"]):
+        gate = app(deployment, classify=classify, identity=identity)
+        assert TestClient(gate).post(LITELLM, json=body).status_code == 200
+    assert followed == ["user_api_key_hash=k", "user_api_key_team_id=t", ""]
 
 
 def test_a_header_of_ours_that_comes_twice_is_refused(client):

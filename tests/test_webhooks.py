@@ -60,7 +60,7 @@ def test_a_call_of_litellm():
     assert read(LITELLM, litellm(request_data=stamped), identity=ordered).conversation == (
         "user_api_key_end_user_id=u"
     )
-    assert read(LITELLM, litellm(request_data={"session_id": "chosen"})).conversation is None
+    assert read(LITELLM, litellm(request_data={"session_id": "chosen"})).conversation == ""
     assert not read(LITELLM, litellm(input_type="response")).decides
     bare = read(LITELLM, {"texts": ["a", "b"]})
     assert [message["content"] for message in bare.messages] == ["a", "b"]
@@ -127,7 +127,7 @@ def test_a_call_of_agentgateway():
     headers = {"x-csa-conversation": "account 17", "x-csa-observations": json.dumps(seen)}
     call = read(REQUEST, {"body": {"messages": MESSAGES}}, headers)
     assert call == (True, tuple(MESSAGES), "account 17", seen)
-    assert read(REQUEST, {"body": {"messages": []}}) == (True, (), None, None)
+    assert read(REQUEST, {"body": {"messages": []}}) == (True, (), "", None)
     assert not read(RESPONSE, {"body": {"choices": []}}).decides
     with pytest.raises(InputError, match="x-csa-observations: not JSON"):
         read(REQUEST, {"body": {"messages": []}}, {"x-csa-observations": "[NaN]"})

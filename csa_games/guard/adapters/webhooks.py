@@ -51,13 +51,13 @@ class Call(NamedTuple):
     """What a gateway asks: `decides` is false for an answer of the model, which passes.
 
     `messages` are {"role": ..., "content": text}, the oldest first. `conversation` is who is
-    answered, None where the gateway says nothing of it. `observations` are the asks and signals
-    that the call carries, None without any.
+    answered; nothing where the gateway does not say, and then all who ask draw the same.
+    `observations` are the asks and signals that the call carries, None without any.
     """
 
     decides: bool
     messages: tuple[dict[str, str], ...]
-    conversation: str | None
+    conversation: str
     observations: object | None
 
 
@@ -138,7 +138,7 @@ def read_agentgateway_request(
     return Call(
         decides=True,
         messages=messages,
-        conversation=headers.get(CONVERSATION) or None,
+        conversation=headers.get(CONVERSATION, ""),
         observations=_observations(headers.get(OBSERVATIONS), OBSERVATIONS),
     )
 
@@ -152,7 +152,7 @@ def read_agentgateway_response(
         "body.choices",
         list,
     )
-    return Call(decides=False, messages=(), conversation=None, observations=None)
+    return Call(decides=False, messages=(), conversation="", observations=None)
 
 
 def answer_agentgateway(body: Any, ruling: Enforced | None) -> dict[str, Any]:
@@ -278,13 +278,13 @@ def _first_of_last(messages: Sequence[Any], count: int) -> int:
     return sum(texts[: _last_of_user(messages)]) if sum(texts) == count else 0
 
 
-def _stamped(stamped: Mapping[str, Any], identity: Sequence[str]) -> str | None:
+def _stamped(stamped: Mapping[str, Any], identity: Sequence[str]) -> str:
     """Return the first identity that is there, with its name, so that no two kinds collide."""
     for name in identity:
         value = stamped.get(name)
         if isinstance(value, str) and value:
             return f"{name}={value}"
-    return None
+    return ""
 
 
 def _observations(found: Any, where: str) -> object | None:
