@@ -417,8 +417,8 @@ def report(results: Mapping[str, Any]) -> str:
         "",
         f"Then {one.requests:,} requests in one go: {one.rate:,.0f}/s, p50 {one.p50_ms:.1f} ms, "
         f"p99 {one.p99_ms:.1f} ms, {one.cpu_us:.0f} µs, {one.errors} errors; the server counted "
-        f"{whole['decided']:,} decisions (those under way at the end count there alone) and had at most "
-        f"{(whole['peak_bytes'] or 0) / 1e6:.0f} MB resident.",
+        f"{whole['decided']:,} decisions (those under way at the end count there alone) and had at "
+        f"most {(whole['peak_bytes'] or 0) / 1e6:.0f} MB resident.",
         "",
         f"While the bundle was swapped {swapped['swaps']:,} times in {swapped['seconds']:.0f} s, a "
         f"client in Python over {CHECKING} connections compared every answer with what a guard of "
