@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -132,9 +133,11 @@ async def _serve(
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         if server.started:
+            gc.freeze()  # what is here stays: looking for garbage in it would make requests wait
             started(_url(server))
         return await serving
     finally:
+        gc.unfreeze()
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
