@@ -46,7 +46,7 @@ from csa_games.findings import Refinement
 from csa_games.fold import legal_mask
 from csa_games.game import ASSISTANT, USER, Game, Policy, Solution
 from csa_games.guard.bundle import canonical
-from csa_games.guard.keys import coarse_key, turns_of
+from csa_games.guard.keys import coarse_key, intent_of, turns_of
 from csa_games.guard.signing import read_key
 from csa_games.guard.store import COARSE, DEVIATION, NOISE, REFINED, TRUSTED, assistant_columns
 from csa_games.scenario import Scenario
@@ -318,7 +318,10 @@ def _users(
     by_ask = np.zeros((len(policy), len(ask)))
     for i, labels in enumerate(game.names.actions[USER]):
         by_ask[i, [ask[label] for label in labels]] = policy[i, : len(labels)]
-    return tuple(game.names.infosets[USER]), by_ask
+    # One layout has infosets for intents that nobody has, too; no conversation is theirs.
+    there = {part.name for part in scenario.intents if part.prior.value > 0}
+    kept = [i for i, key in enumerate(game.names.infosets[USER]) if intent_of(key) in there]
+    return tuple(game.names.infosets[USER][i] for i in kept), by_ask[kept]
 
 
 def records(rows: Rows) -> Iterator[tuple[Any, ...]]:

@@ -15,6 +15,7 @@ import solvers
 from csa_games.dialogue import dialogue_game
 from csa_games.game import Game, Policy, Solution
 from csa_games.guard.bundle import (
+    FILES,
     MANIFEST,
     ROWS,
     BundleError,
@@ -99,7 +100,7 @@ def sealed(files: dict[str, bytes], edit: Callable[[dict[str, Any]], object] = l
     edit(manifest)
     with suppress(BundleError, struct.error):  # of rows that nobody can read there is none
         manifest["rows"]["digest"] = Store(files[ROWS], terms_of(manifest)).digest()
-    manifest["files"] = listing({name: files[name] for name in files if name != MANIFEST})
+    manifest["files"] = listing({name: files[name] for name in files if name in FILES})
     forged = files | {MANIFEST: canonical(manifest)}
     assert integrity(forged) == [], "the forger did a bad job"
     return forged

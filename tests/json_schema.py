@@ -37,7 +37,7 @@ def violations(value: Any, schema: dict, root: dict, where: str = "$") -> Iterat
                 if value not in rule:
                     yield f"{where} is none of {rule}"
             case "const":
-                if value != rule:
+                if value != rule or isinstance(value, bool) != isinstance(rule, bool):
                     yield f"{where} is not {rule}"
             case "anyOf":
                 if all(any(violations(value, option, root)) for option in rule):

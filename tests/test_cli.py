@@ -76,6 +76,7 @@ def test_every_command_of_the_design_is_there():
         *("games", "show", "solve", "compare", "frontier", "report", "export", "verify"),
         *("guard decide", "efg export", "efg check", "bench", "schema", "doctor"),
         *("sweep", "experiment", "worth"),
+        "guard check",
     }
 
 
@@ -134,6 +135,7 @@ def commands(run: Path, bundle: Path, folder: Path) -> dict[str, list[str]]:
         "guard decide": [
             *("guard", "decide", str(bundle), "--conversation", "c1", "--history", history)
         ],
+        "guard check": ["guard", "check", str(bundle)],
         "efg export": ["efg", "export", "csa_oneshot", str(folder / "oneshot.efg")],
         "efg check": ["efg", "check", str(folder / "in.efg")],
         "bench": ["bench", "kuhn", "--engines", "scipy", "--quick"],
@@ -627,7 +629,7 @@ def test_a_changed_bundle_exits_3(run, tmp_path, capsys):
 
 def test_what_is_no_history_exits_2_with_the_decision(bundle, tmp_path, capsys):
     decide = ["guard", "decide", str(bundle), "--conversation", "c", "--json", "--history"]
-    assert main([*decide, '[{"ask": 1}]']) == 2
+    assert main([*decide, '[["ask"]]']) == 2
     assert json.loads(capsys.readouterr().out)["reason"] == "ERROR"
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     for text in ("[", "[" * 100_000, str(tmp_path / "binary"), str(tmp_path), "missing"):

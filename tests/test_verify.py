@@ -28,6 +28,7 @@ from random_scenarios import random_policy, random_scenario
 import solvers
 from csa_games.dialogue import dialogue_game
 from csa_games.errors import InputError
+from csa_games.factored import factored_game
 from csa_games.game import ASSISTANT
 from csa_games.guard import BundleError, Guard, certificate, verify
 from csa_games.guard.bundle import CARD, FILES, GOLDEN, MANIFEST, RESPONSES, ROWS, SCENARIO
@@ -117,6 +118,14 @@ def test_what_rows_give_away_by_trembling_hands_agrees_with_the_solvers(
     folder = tmp_path_factory.mktemp("b")
     rows.save(folder)
     assert verify(folder).faults == ()
+
+
+def test_the_factored_layout_has_no_rows_of_intents_that_nobody_has(tmp_path):
+    # An intent of prior 0 has infosets in that layout, and none in the other.
+    game = factored_game(random_scenario(118))
+    assert [intent.prior.value for intent in game.scenario.intents] == [1.0, 0.0]
+    tabulate(game, certified(game, random_policy(game, 1))).save(tmp_path / "b")
+    assert verify(tmp_path / "b").faults == ()
 
 
 def test_a_refined_bundle_passes_and_its_marks_are_recomputed(tmp_path):
@@ -583,7 +592,7 @@ FORGERIES = {
     ),
     "no text of a response": (
         lambda files: sealed(edited_json(files, RESPONSES, lambda r: r["refuse"].pop("text"))),
-        "responses.json: expected mechanism and text of each",
+        "responses.json: refuse.text: is missing",
     ),
     "the constant response": (
         lambda files: sealed(files, lambda m: m["fallback"].update(response="comply")),

@@ -22,6 +22,7 @@ from csa_games.cli.command import (
     parser,
 )
 from csa_games.cli.compare import COMPARE
+from csa_games.cli.diff import DIFF
 from csa_games.cli.efg import EFG
 from csa_games.cli.experiment import EXPERIMENT
 from csa_games.cli.frontier import FRONTIER
@@ -47,6 +48,7 @@ COMMANDS: Commands = {
     "report": REPORT,
     "export": EXPORT,
     "verify": VERIFY,
+    "diff": DIFF,
     "sign": SIGN,
     "keys": KEYS,
     "guard": GUARD,

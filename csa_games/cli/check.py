@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from csa_games.cli.command import DONE, FAILED_CHECK, Command, Outcome, nothing
 from csa_games.cli.output import facts
+from csa_games.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,10 +19,12 @@ KUHN_TARGET = 1e-3
 
 
 def print_schema(args: argparse.Namespace) -> Outcome:
-    """Return the JSON Schema of scenario files."""
-    from csa_games.scenario import json_schema
+    """Return the JSON Schema of scenario files, or of what a bundle holds."""
+    from csa_games.schemas import SCHEMAS
 
-    schema = json_schema()
+    if args.of not in SCHEMAS:
+        raise InputError(f"--of: there is no schema of {args.of!r}; there are {', '.join(SCHEMAS)}")
+    schema = SCHEMAS[args.of]()
     text = json.dumps(schema, indent=2)
     return Outcome(schema, lambda console: console.print(text, soft_wrap=True))
 
@@ -104,10 +107,20 @@ def _tried(check: Callable[[], str]) -> str:
         return f"{type(error).__name__}: {error}"
 
 
+def _schema_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--of",
+        default="scenario",
+        metavar="WHAT",
+        help="scenario (the default), manifest, responses, probe, signature or key; or bundle, all "
+        "of a bundle's JSON files by name",
+    )
+
+
 SCHEMA = Command(
-    "print the JSON Schema of scenario files",
-    ("csa schema > scenario.schema.json",),
-    nothing,
+    "print the JSON Schema of scenario files, or of what a bundle holds",
+    ("csa schema > scenario.schema.json", "csa schema --of manifest > manifest.schema.json"),
+    _schema_arguments,
     print_schema,
 )
 

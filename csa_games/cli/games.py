@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from csa_games.dialogue import Sizes, Tables
     from csa_games.evidence import Sourced
     from csa_games.game import Game
-    from csa_games.scenario import Intent, Quantity, Reader, Scenario
+    from csa_games.scenario import Intent, Quantity, Scenario
 
 OTHERS = """\
 Other games are named by their file or by OpenSpiel:
@@ -170,6 +170,8 @@ def _built(game: "Game", name: str) -> Outcome:
 def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> None:
     from csa_games.dialogue import tables
     from csa_games.evidence import sourced, totals
+    from csa_games.guard.explain import reader_in_words
+    from csa_games.guard.signals import reader_from
     from csa_games.words import counted
 
     table = tables(scenario)
@@ -195,7 +197,8 @@ def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> 
     ]
     console.print(_parts(("response", "mechanism", "", ""), rows))
     if scenario.readers:
-        readers = [(it.name, f"{it.kind} to {it.gives}", _reads(it)) for it in scenario.readers]
+        read = [reader_from(part.model_dump()) for part in scenario.readers]
+        readers = [(it.name, f"{it.kind} to {it.gives}", reader_in_words(it)) for it in read]
         console.print(_parts(("reader", "", ""), readers))
 
     if kernels := list(_reactions(scenario, table)):
@@ -273,22 +276,6 @@ def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> 
             ]
         )
     )
-
-
-def _reads(reader: "Reader") -> str:
-    """Return what a reader makes of what: "clear below 0.5, flag from 0.5"."""
-    if reader.kind == "score":
-        names, edges = reader.names or [], reader.edges or []
-        said = [f"{names[0]} below {edges[0]:g}"]
-        said += [f"{name} from {edge:g}" for name, edge in zip(names[1:], edges, strict=True)]
-    else:
-        said = [f"{label}: {name}" for label, name in (reader.labels or {}).items()]
-    if reader.otherwise is not None:
-        sure = "tied" if reader.sure is None else f"below {reader.sure:g} or tied"
-        said.append(f"{sure}: {reader.otherwise}")
-    if reader.refusal is not None:
-        said.append(f"refusal: {reader.refusal}")
-    return ", ".join(said)
 
 
 def _ranged(quantity: "Quantity") -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from csa_games.cli.command import DONE, FAILED_INPUT, Command, Group, Outcome, UnverifiedError
+from csa_games.cli.guard_check import CHECK
 from csa_games.cli.guard_serve import SERVE
 from csa_games.cli.guard_try import TRY
 from csa_games.cli.keys import add_keys
@@ -113,6 +114,7 @@ GUARD = Group(
             _arguments,
             decide,
         ),
+        "check": CHECK,
         "try": TRY,
         "serve": SERVE,
     },

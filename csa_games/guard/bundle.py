@@ -18,7 +18,7 @@ from csa_games.guard.content import BundleError as BundleError
 from csa_games.guard.content import Content, read
 from csa_games.guard.content import sha256 as sha256
 from csa_games.guard.keys import FEATURES, KEY_VERSION
-from csa_games.guard.shapes import HASH, MOMENT, REAL, Maybe, Whole, misfits, short
+from csa_games.guard.shapes import HASH, MOMENT, REAL, Each, Maybe, Whole, misfits, short
 from csa_games.guard.signals import Reader, reader_faults, reader_from
 
 First = TypeVar("First")
@@ -307,6 +307,10 @@ SHAPE: dict[str, Any] = {
     "files": [{"name": str, "sha256": HASH, "bytes": Whole(0)}],
 }
 """What a manifest holds, in the language of `csa_games.guard.shapes`; more fields are fine."""
+
+
+RESPONSES_SHAPE = Each({"mechanism": str, "text": str, "ends": bool})
+"""What responses.json holds: how a host carries out each response, by name."""
 
 
 def _contradictions(manifest: dict[str, Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from csa_games.guard.bundle import (
     GOLDEN,
     MANIFEST,
     RESPONSES,
+    RESPONSES_SHAPE,
     ROWS,
     SIGNATURE,
     BundleError,
@@ -34,6 +35,7 @@ from csa_games.guard.ladder import (
     turns_from,
 )
 from csa_games.guard.sampling import TEST_KEY, draw, pick, scope_of
+from csa_games.guard.shapes import misfits
 from csa_games.guard.signing import Key, read_keys
 from csa_games.guard.signing import check as check_signature
 from csa_games.guard.store import Store
@@ -91,8 +93,9 @@ class Guard:
         there and of their size: what was damaged or changed after the export is served. The same
         `secret` draws the same responses in every process; without one, draws can be predicted, and
         every decision says so. `keys` is a folder of key files: with it, the bundle must be signed
-        by one of them. Raises `BundleError` for a bundle that must not be served, `InputError`
-        where there is no folder, the secret is none, or no key there verifies.
+        by one of them, and its files are hashed even without `check`. Raises `BundleError` for a
+        bundle that must not be served, `InputError` where there is no folder, the secret is none,
+        or no key there verifies.
         """
         if secret is not None and not (isinstance(secret, bytes) and secret):
             raise InputError(f"the secret is {type(secret).__name__}, expected bytes, at least one")
@@ -195,15 +198,18 @@ class Guard:
         """Yield the turns so far, the same growing list each time, and what the last draws."""
         told = observations_from(self.terms, observations)
         turns: list[Turn] = []
+        answered: str | None = None
         for k, turn in enumerate(told.turns):
             if turn.response is not None:
                 raise MalformedError(
                     f"Turn {k + 1} has a response, expected none: the guard fills in its own."
                 )
+            if k > 0:
+                turns[-1] = turns[-1]._replace(response=answered)
             turns.append(turn)
             chosen = self._choose(turns, told.why if k >= told.since else "", scope)
             yield turns, chosen
-            turns[k] = turn._replace(response=self.terms.responses[chosen.k])
+            answered = self.terms.responses[chosen.k]
 
     def _choose(self, turns: Sequence[Turn], why: str, scope: str) -> Chosen:
         found = find(self.terms, self.store, turns, why)
@@ -275,7 +281,7 @@ def from_files(
     """Return the guard of the bundle with these `files`, name -> content; errors as `load`."""
     from csa_games.guard.golden import faults  # its probes are decided by guards
 
-    found = integrity(files, check)
+    found = integrity(files, check or keys is not None)  # a signature is about the hashes
     if found:
         raise BundleError(*found)
     if keys is not None:
@@ -300,12 +306,14 @@ def responses_from(data: bytes, terms: Terms) -> dict[str, dict[str, str]]:
     """Return mechanism and text of each response, of the content of responses.json."""
     try:
         content = parse(data)
-        return {
-            name: {what: str(content[name][what]) for what in ("mechanism", "text")}
-            for name in terms.responses
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(
-            f"{RESPONSES}: expected mechanism and text of each of {', '.join(terms.responses)}, "
-            f"found {type(error).__name__}: {error}"
-        ) from None
+    except ValueError as error:
+        raise BundleError(f"{RESPONSES}: not a JSON file: {error}") from None
+    found = list(misfits(RESPONSES_SHAPE, content))
+    if not found and set(content) != set(terms.responses):
+        found = [f"found {', '.join(content)}, expected {', '.join(terms.responses)}"]
+    if found:
+        raise BundleError(*(f"{RESPONSES}: {fault}" for fault in found))
+    return {
+        name: {what: content[name][what] for what in ("mechanism", "text")}
+        for name in terms.responses
+    }

@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from csa_games.errors import InputError
 from csa_games.guard.bundle import MANIFEST, BundleError, expiry, sha256
@@ -93,6 +93,7 @@ class Activation(NamedTuple):
     fault: str | None
 
 
+@runtime_checkable
 class Log(Protocol):
     """Where rulings are recorded."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from csa_games.guard.bundle import Terms, pairs
 from csa_games.guard.keys import Turn
+from csa_games.guard.signals import SCORE, Reader
 from csa_games.guard.store import DEVIATION, REFINED, Row
 
 
@@ -73,4 +74,19 @@ def shares_in_words(names: Iterable[str], shares: Sequence[float] | None) -> str
     told = [f"{name} {share:.0%}" for name, share in largest if share >= 0.01]
     if len(told) < sum(share > 0 for share in shares):
         told.append("others below 1%")
+    return ", ".join(told)
+
+
+def reader_in_words(reader: Reader) -> str:
+    """Return what a reader makes of what: "clear below 0.5, flag from 0.5"."""
+    if reader.kind == SCORE:
+        told = [f"{reader.names[0]} below {reader.edges[0]:g}"]
+        told += [f"{name} from {edge:g}" for name, edge in pairs(reader.names[1:], reader.edges)]
+    else:
+        told = [f"{label}: {name}" for label, name in (reader.labels or {}).items()]
+    if reader.otherwise is not None:
+        unsure = f"below {reader.sure:g} or tied" if reader.sure else "tied"
+        told.append(f"{unsure}: {reader.otherwise}")
+    if reader.refusal is not None:
+        told.append(f"refusal: {reader.refusal}")
     return ", ".join(told)

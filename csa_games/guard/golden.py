@@ -13,8 +13,22 @@ from typing import Any
 from csa_games.guard.bundle import GOLDEN, canonical, parse
 from csa_games.guard.decide import Guard
 from csa_games.guard.sampling import TEST_KEY
+from csa_games.guard.shapes import Each, Maybe, Whole, misfits
 
 CHECKED = ("key", "key_used", "rung", "reason", "probabilities", "scope", "u", "action")
+PROBE: dict[str, Any] = {
+    "history": object,
+    "conversation": str,
+    "key": Maybe(str),
+    "key_used": str,
+    "rung": Whole(0),
+    "reason": str,
+    "probabilities": Each(float),
+    "u": float,
+    "action": str,
+}
+"""What each line of golden.jsonl holds."""
+
 LEAST_PROBES = 100  # probes of a bundle, unless it has fewer rows
 
 
@@ -32,12 +46,21 @@ def faults(guard: Guard, data: bytes) -> list[str]:
     for number, line in enumerate(data.splitlines(), start=1):
         try:
             probe = parse(line)
-            history, conversation = probe["history"], probe["conversation"]
-        except (ValueError, KeyError, TypeError) as error:
-            found.append(f"{GOLDEN}: line {number}: not a probe: {type(error).__name__}: {error}")
+        except ValueError as error:
+            found.append(f"{GOLDEN}: line {number}: not JSON: {error}")
+            continue
+        unlike = list(misfits(PROBE, probe))
+        if unlike:
+            found += [f"{GOLDEN}: line {number}: not a probe: {fault}" for fault in unlike]
             continue
         count += 1
-        decided = _probe(test, history, conversation)
+        try:
+            decided = _probe(test, probe["history"], probe["conversation"])
+        except Exception as error:  # rows of right hashes may still hold what is no number
+            found.append(
+                f"{GOLDEN}: line {number}: deciding raised {type(error).__name__}: {error}"
+            )
+            continue
         found += [
             f"{GOLDEN}: line {number}: {name}: the guard says {decided[name]!r}, "
             f"the probe expects {probe.get(name)!r}"

@@ -78,21 +78,25 @@ def _turn(terms: Terms, number: int, given: object) -> tuple[Turn, str]:
             "and response, or a tuple of them."
         )
     ask, signal, response = cells
+    if (
+        type(ask) is type(signal) is str
+        and ask in terms.asks
+        and signal in terms.signals
+        and (response is None or (type(response) is str and response in terms.responses))
+    ):
+        return Turn(ask, signal, response), ""
     if response is not None and type(response) is not str:
         raise MalformedError(
             f"The response of turn {number} is of type {type(response).__name__}, expected text."
         )
-    faults = []
-    if type(ask) is not str or ask not in terms.asks:
-        ask, fault = _read(terms, ASK, terms.asks, ask)
-        faults.append(fault and f"The ask of turn {number} {fault}.")
-    if type(signal) is not str or signal not in terms.signals:
-        signal, fault = _read(terms, SIGNAL, terms.signals, signal)
-        faults.append(fault and f"The signal of turn {number} {fault}.")
+    ask, no_ask = _read(terms, ASK, terms.asks, ask)
+    signal, no_signal = _read(terms, SIGNAL, terms.signals, signal)
+    no_response = ""
     if response is not None and response not in terms.responses:
-        faults.append(f"The response of turn {number} {_none_of(response, terms.responses)}.")
-        response = UNKNOWN
-    return Turn(ask, signal, response), next(filter(None, faults), "")
+        response, no_response = UNKNOWN, _none_of(response, terms.responses)
+    found = ((ASK, no_ask), (SIGNAL, no_signal), ("response", no_response))
+    why = next((f"The {what} of turn {number} {fault}." for what, fault in found if fault), "")
+    return Turn(ask, signal, response), why
 
 
 def _read(terms: Terms, what: str, names: Sequence[str], given: object) -> tuple[str | None, str]:
@@ -100,7 +104,8 @@ def _read(terms: Terms, what: str, names: Sequence[str], given: object) -> tuple
     if given is None:
         return None, "is missing"
     if isinstance(given, str):
-        return None, _none_of(given, names)
+        text = str.__str__(given)  # of subclasses, such as enumerations, the text
+        return (text, "") if text in names else (None, _none_of(text, names))
     if not isinstance(given, Mapping):
         return None, f"is of type {type(given).__name__}, expected a name"
     named = given.get("reader")

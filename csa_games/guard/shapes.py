@@ -1,8 +1,8 @@
 """What JSON values must look like: a small language, and what does not fit, in sentences.
 
-A shape is a type (`str`, `bool`, `dict`), a constant, `[shape]` for a list, `{name: shape}` for
-fields, or one of the classes below. More fields than named are fine. `csa_games.schemas` says the
-same as JSON Schema.
+A shape is a type (`str`, `bool`, `dict`, `float` for any number, `object` for anything), a
+constant, `[shape]` for a list, `{name: shape}` for fields, or one of the classes below. More fields
+than named are fine. `csa_games.schemas` says the same as JSON Schema.
 """
 
 from __future__ import annotations
@@ -96,8 +96,11 @@ def misfits(shape: Any, value: Any, where: str = "") -> Iterator[str]:
         elif value < shape.least or (shape.most is not None and value > shape.most):
             most = "" if shape.most is None else f" to {shape.most}"
             yield f"{at}found {short(value)}, expected a whole number from {shape.least}{most}"
+    elif shape is float:
+        if type(value) not in (int, float):
+            yield f"{at}found {short(value)}, expected a number"
     elif isinstance(shape, type):
-        if type(value) is not shape:
+        if shape is not object and type(value) is not shape:
             yield f"{at}found {short(value)}, expected {shape.__name__}"
     elif type(value) is not type(shape) or value != shape:
         yield f"{at}found {short(value)}, expected {shape!r}"

@@ -61,16 +61,21 @@ def reader_from(content: Mapping[str, Any]) -> Reader:
     is none.
     """
     kind = content["kind"]
+
+    def number(field: str, otherwise: float) -> float:
+        found = content.get(field)
+        return otherwise if found is None else float(found)
+
     return Reader(
         name=content["name"],
         gives=content["gives"],
         kind=kind,
         edges=tuple(map(float, content.get("edges") or ())),
         names=tuple(content.get("names") or ()),
-        least=float(content.get("least", 0.0)),
-        most=float(content.get("most", 1.0)),
+        least=number("least", 0.0),
+        most=number("most", 1.0),
         labels=dict(content["labels"]) if kind in (LABEL, CHOICE) else None,
-        sure=float(content.get("sure", 0.0)),
+        sure=number("sure", 0.0),
         otherwise=content.get("otherwise"),
         refusal=content.get("refusal"),
     )
@@ -208,10 +213,8 @@ def _numbers(at: str, reader: Reader) -> Iterator[str]:
                 "edge or more, and one name more than edges"
             )
         # Both ends of the range are closed: a score of `most` has a name, and so has `least`.
-        lower = (reader.least, *edges)
-        if any(low >= edge for low, edge in zip(lower, edges)) or edges[-1:] > (  # noqa: B905
-            reader.most,
-        ):
+        ascend = all(low < edge for low, edge in zip((reader.least, *edges), edges))  # noqa: B905
+        if not (ascend and all(edge <= reader.most for edge in edges)):
             yield (
                 f"{at}.edges: found {list(edges)}, expected numbers that ascend from above "
                 f"{reader.least:g} to at most {reader.most:g}"

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Union
 
-from csa_games.guard.bundle import ROWS, Terms
+from csa_games.guard.bundle import ROWS, Terms, pairs
 from csa_games.guard.content import BundleError, Content, OnDisk
 
 TRUSTED, REFINED, NOISE = "trusted", "refined", "noise"
@@ -31,6 +31,9 @@ TRUST = (TRUSTED, REFINED, NOISE, DEVIATION, COARSE)
 
 CACHED = 8 * 2**20
 """What a store keeps of a file that is read in place, in bytes."""
+
+MISSING = ("own_reach", "margin", "loss", "posterior_", "value_")
+"""How columns begin whose cells may be missing."""
 
 Cell = Union[str, float, None]  # noqa: UP007 - evaluated when imported, also by Python 3.9
 
@@ -108,13 +111,15 @@ class Store:
 
     def __init__(self, content: Content, terms: Terms) -> None:
         self._terms = terms
+        if len(content) == 0:
+            raise BundleError(f"{ROWS}: found an empty file, expected rows")
         self._lock = threading.Lock()  # a keyed read takes microseconds; threads can wait for it
         try:
             self._connection = _connection(content)
             weakref.finalize(self, self._connection.close)
             self._connection.execute("PRAGMA query_only = ON")
             found = dict(self._connection.execute("SELECT name, sql FROM sqlite_master"))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise BundleError(f"{ROWS}: cannot be read: {error}") from None
         if isinstance(content, OnDisk):
             content.check()  # it is open now
@@ -156,6 +161,33 @@ class Store:
                 sha.update("\0".join([*cells[:texts], ""]).encode())
                 sha.update(numbers.pack(*(NAN if cell is None else cell for cell in cells[texts:])))
         return sha.hexdigest()
+
+    def strange(self, most: int) -> list[str]:
+        """Return a sentence for each of the first `most` rows with cells of another kind.
+
+        SQLite keeps whatever a file says, numbers where texts should be and the other way round.
+        """
+        found = []
+        for table, names in _columns(self._terms).items():
+            texts = 2 if table == "assistant" else 1
+            kinds = [
+                f"typeof({name}) != '{'text' if k < texts else 'real'}'"
+                + (f" AND {name} IS NOT NULL" if name.startswith(MISSING) else "")
+                for k, name in enumerate(names)
+            ]
+            marks = ", ".join(
+                f"CASE WHEN {kind} THEN '{name}' END" for kind, name in pairs(kinds, names)
+            )
+            query = f"SELECT key, {marks} FROM {table} WHERE {' OR '.join(kinds)} LIMIT {most}"
+            with self._lock:
+                rows = self._connection.execute(query).fetchall()
+            for key, *columns in rows:
+                named = ", ".join(filter(None, columns))
+                found.append(
+                    f"{ROWS}: the {table} row {key!r}: {named}: found a cell that is no "
+                    "number, or no text, as it should be"
+                )
+        return found[:most]
 
     def _all(self, table: str) -> Iterator[tuple[Any, ...]]:
         with self._lock:
@@ -201,9 +233,8 @@ def _columns(terms: Terms) -> dict[str, list[str]]:
 def _schema(terms: Terms) -> dict[str, str]:
     """Return the statement that creates each table."""
     assistant, user = _columns(terms).values()
-    missing = ("own_reach", "margin", "loss", "posterior_", "value_")
     cells = [
-        f"{name} REAL" if name.startswith(missing) else f"{name} REAL NOT NULL"
+        f"{name} REAL" if name.startswith(MISSING) else f"{name} REAL NOT NULL"
         for name in assistant[2:]
     ]
     return {

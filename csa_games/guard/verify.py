@@ -136,7 +136,7 @@ def verify(folder: Path | str, keys: Path | str | None = None) -> Report:
         report = _verify(files, revision)
     except BundleError as error:
         report = Report(revision, error.faults)
-    except (sqlite3.Error, struct.error) as error:
+    except (sqlite3.Error, struct.error, UnicodeDecodeError) as error:
         report = Report(revision, (f"{ROWS}: cannot be read: {error}",))
     return replace(report, signature=signature, signed_by=signed_by)
 
@@ -153,6 +153,9 @@ def _verify(files: Mapping[str, Any], revision: str) -> Report:
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         fault = f"{SCENARIO}: cannot be read as a scenario: {type(error).__name__}: {error}"
         return Report(revision, (fault,))
+    strange = store.strange(TOLD)
+    if strange:
+        return Report(revision, tuple(strange))
     rows = {row.key: row for row in store.assistant()}
     users = store.user()
     found = [*copies, *_counts(manifest, store, rows, users)]

@@ -1,0 +1,428 @@
+"""A signed bundle that was touched anywhere is refused, with what and where, by whoever reads it.
+
+Keys are configured throughout: without them an unsigned manifest may say anything that is
+consistent, and only `verify` finds what is not true.
+"""
+
+import json
+import os
+from contextlib import contextmanager
+
+import pytest
+from bundles import edited_json, files_of, sealed, sql, table, write
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+from csa_games.guard import BundleError, Guard, verify
+from csa_games.guard.bundle import (
+    FILES,
+    GOLDEN,
+    MANIFEST,
+    READER,
+    RESPONSES,
+    ROWS,
+    SCENARIO,
+    SIGNATURE,
+    canonical,
+    listing,
+    parse,
+    sha256,
+)
+from csa_games.guard.decide import from_files
+from csa_games.guard.deployment import Deployment
+from csa_games.guard.signing import check, new_keys, read_keys, sign
+from csa_games.signing import write_keys
+
+EVERY = (MANIFEST, SIGNATURE, *FILES)
+RELEASE = new_keys("release", "ed25519", b"r" * 32)
+SITE = new_keys("site", "hmac", b"s" * 32)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Return a folder of `keys`, with a pair, and of bundles that it has signed: `b`, `older`."""
+    place = tmp_path_factory.mktemp("tamper")
+    (key, _) = write_keys(place / "keys", "release", "ed25519", b"r" * 32)
+    table("csa_oneshot").save(place / "b", sequence=3, sign=key)
+    table("csa_oneshot").save(place / "older", sequence=2, sign=key)
+    return place
+
+
+@pytest.fixture(scope="module")
+def files(place):
+    return files_of(place / "b")
+
+
+def refused(folder, keys, *where):
+    """Return the faults of a bundle, which everybody has to refuse, naming one of `where`."""
+    with pytest.raises(BundleError) as caught:
+        Guard.load(folder, keys=keys)
+    report = verify(folder, keys=keys)
+    assert not report.passed
+    for fault in (caught.value.faults[0], report.faults[0]):
+        assert fault.startswith(where), fault
+        assert "\n" not in fault
+    return report.faults
+
+
+@contextmanager
+def changed(folder, name, data):
+    """Let the file `name` of a bundle hold `data` for a moment."""
+    before = (folder / name).read_bytes()
+    (folder / name).write_bytes(data)
+    try:
+        yield
+    finally:
+        (folder / name).write_bytes(before)
+
+
+def with_byte(data, position, byte):
+    return data[:position] + bytes([byte]) + data[position + 1 :]
+
+
+# What SQLite means by a byte (sqlite.org/fileformat2.html), and where JSON has marks and text.
+CLASSES = {
+    "the first byte": lambda data: [0],
+    "the last byte": lambda data: [len(data) - 1],
+    "the first hundred": lambda data: range(min(100, len(data))),
+    "page boundaries": lambda data: [k + d for k in range(4096, len(data), 4096) for d in (-1, 0)],
+    "marks": lambda data: [k for k, byte in enumerate(data) if byte in b'{}[]":,\n ='],
+    "letters and digits": lambda data: [k for k, byte in enumerate(data) if chr(byte).isalnum()],
+    "zeros": lambda data: [k for k, byte in enumerate(data) if byte == 0],
+    "anywhere": lambda data: range(len(data)),
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_one_changed_byte_is_refused(place, files, name, data):
+    where = data.draw(st.sampled_from(sorted(CLASSES)))
+    positions = CLASSES[where](files[name])
+    assume(len(positions) > 0)
+    position = data.draw(st.sampled_from(positions))
+    byte = files[name][position] ^ data.draw(st.integers(1, 255))
+    with changed(place / "b", name, with_byte(files[name], position, byte)):
+        # A manifest with another hash in it is told by the file of that hash.
+        refused(place / "b", place / "keys", *(EVERY if name == MANIFEST else (name,)))
+
+
+def test_no_byte_of_manifest_and_signature_is_without_meaning(files):
+    # Every position; 0x20 is the case of letters, and 1 what base64 leaves over at its end.
+    for name in (MANIFEST, SIGNATURE):
+        for position, byte in enumerate(files[name]):
+            for bit in {1 << (position % 8), 0x20, 1}:
+                touched = files | {name: with_byte(files[name], position, byte ^ bit)}
+                with pytest.raises(BundleError):
+                    from_files(touched, keys=RELEASE[1:])
+
+
+@pytest.mark.parametrize("name", EVERY)
+@settings(max_examples=15, deadline=None)
+@given(st.data())
+def test_what_is_cut_or_longer_is_refused(place, files, name, data):
+    whole = files[name]
+    size = data.draw(st.sampled_from([0, 1, len(whole) // 2, len(whole) - 1, len(whole) + 1, None]))
+    if size is None:
+        size = data.draw(st.integers(0, len(whole) - 1))
+    filling = data.draw(st.sampled_from([b" ", b"\n", b"\0", b"}"]))
+    with changed(place / "b", name, (whole + filling)[:size]):
+        refused(place / "b", place / "keys", name)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_missing_file_is_refused(place, files, tmp_path, name):
+    left = {other: files[other] for other in files if other != name}
+    (fault, *_) = refused(write(tmp_path / "b", left), place / "keys", name)
+    assert fault.startswith(f"{name}: is missing")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("notes.txt", ".hidden", "MANIFEST.JSON", "policy.sqlite-wal", "policy.sqlite-journal"),
+        *("signature.dsse.json.new", "signature.json", "golden.jsonl~", "responses.de.json"),
+    ],
+)
+def test_an_extra_file_is_refused(place, files, tmp_path, name):
+    folder = write(tmp_path / "b", files | {name: b"{}"})
+    refused(folder, place / "keys", f"{name}: is in the folder, but not in the manifest")
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_is_refused_and_not_waited_for(place, files, tmp_path, name, make):
+    folder = write(tmp_path / "b", {other: files[other] for other in files if other != name})
+    make(folder / name)
+    refused(folder, place / "keys", f"{folder / name}: found something that is no file")
+
+
+# Signatures that are somebody's, or of something.
+
+
+def signed(files, *keys, **changes):
+    """Return `files` with a signature by `keys` whose statement has `changes`."""
+    manifest = files[MANIFEST]
+    envelope = None
+    for key in keys:
+        envelope = sign(manifest, key, envelope)
+    return files | {SIGNATURE: canonical(json.loads(envelope) | changes)}
+
+
+FORGERIES = {
+    "stripped": (lambda f, _: {n: f[n] for n in f if n != SIGNATURE}, "is missing, but keys are"),
+    "another key": (
+        lambda f, _: signed(f, new_keys("mallory", "ed25519", b"m" * 32)[0]),
+        "signatures[0]: found the keyid",
+    ),
+    "another kind of key": (lambda f, _: signed(f, SITE[0]), "signatures[0]: found the keyid"),
+    "no signatures": (lambda f, _: signed(f, RELEASE[0], signatures=[]), "found no signatures"),
+    "another payload type": (
+        lambda f, _: signed(f, RELEASE[0], payloadType="text/plain"),
+        "payloadType: found 'text/plain', expected 'application/vnd.in-toto+json'",
+    ),
+    "no payload": (lambda f, _: signed(f, RELEASE[0], payload=""), "is not what release (ed25519"),
+    "an algorithm": (lambda f, _: signed(f, RELEASE[0], alg="none"), "found other fields than"),
+    "of another bundle": (
+        lambda f, older: f | {SIGNATURE: older[SIGNATURE]},
+        "predicate.sequence: found 2, expected 3",
+    ),
+    "another statement on it": (
+        lambda f, older: signed(
+            f, RELEASE[0], payload=json.loads(signed(older, RELEASE[0])[SIGNATURE])["payload"]
+        ),
+        "is not what release (ed25519",
+    ),
+    "too many": (
+        lambda f, _: signed(f, RELEASE[0], signatures=[{"sig": "AAAA"}] * 65),
+        "found 65 signatures, expected at most 64",
+    ),
+    "a list": (lambda f, _: f | {SIGNATURE: b"[]"}, "found [], expected fields"),
+    "a name twice": (
+        lambda f, _: f | {SIGNATURE: f[SIGNATURE][:-1] + b',"payload":""}'},
+        "it has the name 'payload' twice",
+    ),
+    "blanks": (lambda f, _: f | {SIGNATURE: f[SIGNATURE] + b"\n"}, "is not canonical JSON"),
+    "huge": (lambda f, _: f | {SIGNATURE: b" " * 1_000_001}, "found more than 1000000 bytes"),
+    "deep": (lambda f, _: f | {SIGNATURE: b"[" * 100_000}, "it is nested too deeply"),
+}
+
+
+@pytest.mark.parametrize("forgery", sorted(FORGERIES))
+def test_a_signature_that_says_nothing_is_refused(place, files, tmp_path, forgery):
+    forge, sentence = FORGERIES[forgery]
+    folder = write(tmp_path / "b", forge(files, files_of(place / "older")))
+    faults = refused(folder, place / "keys", SIGNATURE)
+    assert any(sentence in fault for fault in faults), faults
+
+
+@pytest.mark.parametrize("name", [RESPONSES, GOLDEN, SCENARIO, ROWS, MANIFEST])
+def test_a_forgery_with_every_hash_right_is_refused_by_its_signature(place, files, tmp_path, name):
+    forge = {
+        RESPONSES: lambda: edited_json(files, name, lambda r: r["refuse"].update(mechanism="pass")),
+        GOLDEN: lambda: files | {name: files[name].splitlines(keepends=True)[0]},
+        SCENARIO: lambda: edited_json(files, name, lambda s: s.update(title="Another")),
+        ROWS: lambda: sql(files, "UPDATE assistant SET reach = reach / 2"),
+        MANIFEST: lambda: files,
+    }
+    forged = sealed(forge[name](), lambda manifest: manifest.update(created="2030-01-01"))
+    faults = refused(write(tmp_path / "b", forged), place / "keys", SIGNATURE)
+    assert any("it signs manifest.json with the SHA-256" in fault for fault in faults)
+    assert name == MANIFEST or any(f"it signs {name} with" in fault for fault in faults)
+
+
+# What is signed, and not to be served all the same.
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        (lambda m: m.update(schema="csa-games/bundle/2"), "schema: found 'csa-games/bundle/2', ex"),
+        (
+            lambda m: m["compat"].update(min_reader=READER + 1),
+            f"compat.min_reader: found {READER + 1}, expected at most {READER}",
+        ),
+        (lambda m: m.update(key_version=2), "key_version: found 2, expected 1"),
+        (lambda m: m.update(sequence=0), "sequence: found 0, expected a whole number from 1"),
+        (lambda m: m.update(not_after="2027-02-30"), "not_after: found '2027-02-30', which is no"),
+        (lambda m: m.update(not_after="soon"), "not_after: found 'soon', expected a date such as"),
+    ],
+)
+def test_a_newer_schema_and_fields_that_make_no_sense(place, files, tmp_path, edit, sentence):
+    manifest = parse(files[MANIFEST])
+    edit(manifest)
+    forged = files | {MANIFEST: canonical(manifest)}
+    folder = write(tmp_path / "b", signed(forged, RELEASE[0]))
+    (fault, *_) = refused(folder, place / "keys", MANIFEST)
+    assert sentence in fault
+
+
+@pytest.mark.parametrize("name", [MANIFEST, RESPONSES, GOLDEN, SCENARIO])
+def test_a_name_twice_is_refused_wherever_it_stands(place, files, tmp_path, name):
+    # Readers that keep the first and readers that keep the last would serve other things.
+    first = files[name].splitlines()[0]
+    field = sorted(json.loads(first))[0]
+    twice = first[:-1] + b"," + canonical({field: json.loads(first)[field]})[1:]
+    data = twice + files[name][len(first) :]
+    forged = files | {name: data}
+    if name != MANIFEST:
+        forged = signed(sealed(forged), RELEASE[0])
+    folder = write(tmp_path / "b", forged)
+    assert any(
+        fault.startswith(name) and f"the name {field!r} twice" in fault
+        for fault in verify(folder, keys=place / "keys").faults
+    )
+    if name != SCENARIO:  # a guard does not read it
+        refused(folder, place / "keys", name)
+
+
+def test_an_older_sequence_is_refused_and_the_newer_bundle_stays(place, files, tmp_path):
+    older = files_of(place / "older")
+    with pytest.raises(BundleError, match="found the sequence 2, expected 3 or more"):
+        Deployment(write(tmp_path / "o", older), keys=place / "keys", least_sequence=3)
+    folder = write(tmp_path / "b", files)
+    deployment = Deployment(folder, keys=place / "keys")
+    revision = deployment.guard.revision
+    for name, data in older.items():
+        (folder / name).write_bytes(data)
+    activation = deployment.reload()
+    assert (activation.changed, activation.sequence) == (False, 3)
+    assert "sequence" in activation.fault
+    assert deployment.guard.revision == revision == sha256(files[MANIFEST])
+    # Nor does a bundle get in whose signature somebody has taken away.
+    (folder / SIGNATURE).unlink()
+    assert "signature.dsse.json: is missing" in deployment.reload(allow_rollback=True).fault
+    assert deployment.guard.revision == revision
+
+
+def test_keys_are_not_passed_by_when_files_are_not_checked(place, files, tmp_path):
+    # A signature is about hashes, so that they are taken where there are keys.
+    data = with_byte(files[ROWS], len(files[ROWS]) - 1, 255)
+    folder = write(tmp_path / "b", files | {ROWS: data})
+    with pytest.raises(BundleError, match=r"policy\.sqlite: found the SHA-256"):
+        Guard.load(folder, keys=place / "keys", check=False)
+
+
+# Never a traceback: whatever the files hold, with every hash right.
+
+
+def hostile(files, name, data):
+    """Return `files` with `data` in the file `name`, and a manifest that lists it so."""
+    forged = files | {name: data}
+    listed = listing({part: forged[part] for part in FILES})
+    return forged | {MANIFEST: canonical(parse(files[MANIFEST]) | {"files": listed})}
+
+
+def answered(folder):
+    """See that a bundle is loaded or refused, in words."""
+    try:
+        Guard.load(folder)
+    except BundleError as error:
+        faults = error.faults
+    else:
+        faults = verify(folder).faults
+    assert all(isinstance(fault, str) for fault in faults)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda part: (
+        st.lists(part, max_size=3) | st.dictionaries(st.text(max_size=5), part, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(FILES), st.binary(max_size=40) | JSON.map(lambda v: json.dumps(v).encode()))
+@example(SCENARIO, b'{"name": "\\ud800"}')
+@example(RESPONSES, b'{"comply": {"mechanism": "pass", "text": "\\ud800", "ends": false}}')
+@example(GOLDEN, b'{"history": [], "conversation": "c"}')
+@example(ROWS, b"SQLite format 3\0")
+def test_any_bytes_are_refused_in_words(files, tmp_path_factory, name, data):
+    folder = write(tmp_path_factory.mktemp("h") / "b", hostile(files, name, data))
+    assert not verify(folder).passed
+    answered(folder)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_any_value_in_a_json_file_is_answered_in_words(files, tmp_path_factory, data):
+    name = data.draw(st.sampled_from([MANIFEST, RESPONSES, SCENARIO]))
+    content = json.loads(files[name])
+    inside = content
+    while True:
+        step = data.draw(
+            st.sampled_from(sorted(inside) if isinstance(inside, dict) else range(len(inside)))
+        )
+        part = inside[step]
+        if not isinstance(part, dict | list) or not part or data.draw(st.booleans()):
+            break
+        inside = part
+    # Sizes that are honest, but take long, are another matter.
+    inside[step] = data.draw(JSON.filter(lambda value: not isinstance(value, int) or value < 5))
+    changed = canonical(content)
+    forged = files | {MANIFEST: changed} if name == MANIFEST else hostile(files, name, changed)
+    answered(write(tmp_path_factory.mktemp("h") / "b", forged))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_damaged_rows_are_answered_in_words_even_if_their_hash_is_right(
+    files, tmp_path_factory, data
+):
+    rows = files[ROWS]
+    used = [k for k, byte in enumerate(rows) if byte]
+    for _ in range(data.draw(st.integers(1, 3))):
+        position = data.draw(st.sampled_from(used) | st.integers(0, len(rows) - 1))
+        rows = with_byte(rows, position, data.draw(st.integers(0, 255)))
+    answered(write(tmp_path_factory.mktemp("h") / "b", hostile(files, ROWS, rows)))
+
+
+CELLS = ["'text'", "NULL", "x'00ff'", "1e999", "-1e999", "-1", "2", "9e307", "''"]
+
+
+COLUMNS = [
+    *("probability_comply", "posterior_benign", "value_comply", "reach", "own_reach", "margin"),
+    *("loss", "trust", "key"),
+]
+
+
+REQUIRED = ("probability_comply", "reach", "trust", "key")  # which SQLite keeps from being NULL
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        (column, cell)
+        for column in COLUMNS
+        for cell in CELLS
+        if cell != "NULL" or column not in REQUIRED
+    ],
+)
+def test_cells_of_another_kind_are_answered_in_words(files, tmp_path, column, cell):
+    rows = sql(files, f"UPDATE assistant SET {column} = {cell} WHERE key = 'plain:flag'")[ROWS]
+    folder = write(tmp_path / "b", hostile(files, ROWS, rows))
+    assert verify(folder).passed == (column == "loss" and cell == "NULL")  # as it was
+    answered(folder)
+
+
+def test_a_deep_manifest_is_refused_in_words(files, tmp_path):
+    # As deep as Python reads: what is read may be too deep to be written again.
+    for depth in (100, 300, 900, 990, 2000, 100_000):
+        deep = b"[" * depth + b"]" * depth
+        manifest = files[MANIFEST].replace(
+            b'"provenance":{', b'"provenance":{"a":' + deep + b",", 1
+        )
+        assert manifest != files[MANIFEST]
+        folder = write(tmp_path / str(depth), files | {MANIFEST: manifest.replace(b",}", b"}")})
+        answered(folder)
+
+
+def test_the_signature_of_the_fixture_is_good(place, files):
+    assert check(files[MANIFEST], files[SIGNATURE], read_keys(place / "keys")).faults == ()
+    assert verify(place / "b", keys=place / "keys").passed
