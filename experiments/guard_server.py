@@ -93,7 +93,7 @@ def serve_nothing() -> None:
         sys.stderr.flush()
 
     gate = Gate({"/v1/decide": nothing}, nobody, Metrics(), Limits(), None)
-    serve(gate, port=0, drain=0, started=started)
+    serve(gate, port=0, drain=0.0, started=started)
 
 
 @contextmanager

@@ -436,7 +436,7 @@ def test_more_than_so_many_calls_at_once_are_to_come_again(deployment):
             await free.wait()
             return []
 
-        gate = app(deployment, classify=slow, limits=Limits(concurrent=1, seconds=30))
+        gate = app(deployment, classify=slow, limits=Limits(concurrent=1, seconds=30.0))
         body = json.dumps(litellm("hello")).encode()
         first = asyncio.create_task(call(gate, body, LITELLM))
         await arrived.wait()

@@ -372,7 +372,7 @@ def exposition(deployment: Deployment, gate: Gate) -> str:
         for arm, guard in _arms(deployment)
     ]
 
-    def single(name: str, kind: str, about: str, value: float) -> list[str]:
+    def single(name: str, kind: str, about: str, value: float | int) -> list[str]:
         return family(name, kind, about, [sample(name, {}, value)])
 
     def histogram(name: str, about: str, what: Any) -> list[str]:
