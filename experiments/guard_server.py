@@ -37,7 +37,7 @@ from csa_games.provenance import provenance
 FOLDER = Path(__file__).parent / "guard-server"
 PACKAGES = ("fastapi", "uvicorn", "uvloop", "httptools")
 CONNECTIONS = 64
-BURST, BURSTS = 8, 4  # seconds; of each of the two
+BURST, BURSTS = 6, 4  # seconds; of each of the two
 MILLION = 1_000_000
 RELOADS, CHECKING = 1_000, 16  # swaps, and connections of the client that checks
 CONVERSATIONS = 50
@@ -341,6 +341,7 @@ async def reloads(
 
 def measured(million: int, swaps: int) -> dict[str, Any]:
     """Return every result, with where it was made."""
+    load = os.getloadavg()[0]  # of whatever else the machine is doing
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         folders = bundles(place)
@@ -378,6 +379,8 @@ def measured(million: int, swaps: int) -> dict[str, Any]:
         "million": {**whole._asdict(), "decided": made, "peak_bytes": peak},
         "reloads": swapped,
         "wrk": found[1] if found else None,
+        "load": load,
+        "nice": os.getpriority(os.PRIO_PROCESS, 0),
         "packages": {package: metadata.version(package) for package in PACKAGES},
         "provenance": provenance(),
     }
@@ -394,7 +397,9 @@ def report(results: Mapping[str, Any]) -> str:
         f"Made by `python -m experiments.guard_server` at commit `{git['commit'][:10]}` on "
         f"{made['cores']} cores of {made['cpu']}, Python {made['python']}, {versions}, "
         f"{made['time']}. The client, wrk {results['wrk']} with one thread and {CONNECTIONS} "
-        "connections, shares these cores with the one process of the server.",
+        "connections, shares these cores with the one process of the server. The load average by "
+        f"others was {results['load']:.1f} at the start, and the niceness of client and server "
+        f"{results['nice']}.",
         "",
         f"`POST /v1/decide` of crisis_guidance with two turns, {len(results['bursts']['guard'])} "
         f"bursts of {BURST} s each in turns; the peer is the same server with a handler that reads "

@@ -287,11 +287,11 @@ def litellm(*texts, **fields):
 
 def test_a_gateway_gets_what_the_policy_says_of_its_messages(deployment):
     client = TestClient(app(deployment, classify=classify))
-    texts = ("flag this", "and now?")
-    ruling = deployment.follow(classify(user(*texts)), "user_api_key_hash=k17")
-    assert client.post(LITELLM, json=litellm(*texts)).json() == CONTRACTS[LITELLM].answer(
-        litellm(*texts), ruling
-    )
+    messages = [*user("flag this"), {"role": "assistant", "content": "Why?"}, *user("and now?")]
+    body = litellm("flag this", "Why?", "and now?", structured_messages=messages)
+    ruling = deployment.follow(classify(messages), "user_api_key_hash=k17")
+    assert ruling.turn == 2
+    assert client.post(LITELLM, json=body).json() == CONTRACTS[LITELLM].answer(body, ruling)
     flagged = deployment.follow(classify(user("flag")), "user_api_key_hash=k17")
     assert (flagged.enforced, flagged.mechanism) == ("clarify", "text")
     assert client.post(LITELLM, json=litellm("flag")).json() == {
@@ -336,10 +336,11 @@ def fail(messages):
 def test_without_a_classifier_that_works_the_ladder_answers(folder, broken, caplog):
     deployment = Deployment(folder, secret=SECRET)
     client = TestClient(app(deployment, classify=broken, limits=Limits(seconds=0.05)))
-    body = {"request": {"json": {"messages": user("private", "more")}}, "metadata": {"_user": "u"}}
+    messages = [*user("private"), {"role": "assistant", "content": "Yes?"}, *user("more")]
+    body = {"request": {"json": {"messages": messages}}, "metadata": {"_user": "u"}}
     steered = client.post(PORTKEY, json=body).json()["transformedData"]["request"]["json"]
     guide = deployment.guard.responses["guide"]["text"]  # of the scenario's last rung
-    assert steered["messages"][2:] == [{"role": "system", "content": guide}]
+    assert steered["messages"][3:] == [{"role": "system", "content": guide}]
     ((action, reason, _, _),) = deployment.counters.decisions
     assert (action, reason) == ("guide", "DEFAULT")
     failed = 0 if broken is None else 1

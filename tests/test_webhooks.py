@@ -119,6 +119,24 @@ def test_of_a_message_in_parts_nothing_reaches_the_model():
         assert LITELLM.answer(litellm(texts=[]), ruling)["action"] == "BLOCKED"
 
 
+def test_what_was_not_answered_is_one_turn_and_images_leave_their_kind():
+    image = [{"type": "image_url", "image_url": {"url": "data:,"}}, {"type": "text", "text": "b"}]
+    messages = [
+        {"role": "user", "content": "a"},
+        {"role": "tool", "content": "t"},
+        {"role": "user", "content": image},
+        {"role": "assistant", "content": None},
+        {"role": "user", "content": [7]},
+    ]
+    found = read(LITELLM, litellm(structured_messages=messages)).messages
+    assert [(message["role"], message["content"]) for message in found] == [
+        ("tool", "t"),
+        ("user", "a\n\n[image_url]\nb"),
+        ("assistant", ""),
+        ("user", "[int]"),
+    ]
+
+
 # agentgateway.
 
 

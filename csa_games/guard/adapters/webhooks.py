@@ -245,13 +245,37 @@ def _expect(value: Any, where: str, kind: type) -> Any:
 
 
 def _messages(given: Sequence[Any], where: str) -> tuple[dict[str, str], ...]:
-    """Return the role and the text of each message."""
-    messages = []
+    """Return the role and the text of each message.
+
+    Messages of the user with no answer between them are one turn: what was not answered is still
+    asked. Parts that are no text leave their type, lest an image alone look like nothing.
+    """
+    messages: list[dict[str, str]] = []
+    waiting = None  # the place of what the user has said since the last answer
     for k, message in enumerate(given):
         _expect(message, f"{where}[{k}]", dict)
         role = _expect(message.get("role"), f"{where}[{k}].role", str)
-        messages.append({"role": role, "content": "\n".join(_texts(message.get("content")))})
+        text = _text(message.get("content"))
+        if role == "user":
+            if waiting is not None:
+                text = f"{messages.pop(waiting)['content']}\n\n{text}"
+            waiting = len(messages)
+        elif role == "assistant":
+            waiting = None
+        messages.append({"role": role, "content": text})
     return tuple(messages)
+
+
+def _text(content: Any) -> str:
+    """Return the content of a message as one text."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
+    return "\n".join("".join(_texts([part])) or _marked(part) for part in content)
+
+
+def _marked(part: Any) -> str:
+    """Return what stands for a part without a text."""
+    return f"[{part.get('type') if isinstance(part, dict) else type(part).__name__}]"
 
 
 def _texts(content: Any) -> list[str]:
