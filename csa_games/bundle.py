@@ -1,7 +1,7 @@
 """A table as the files of a bundle; `csa_games.guard` reads and verifies them."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from csa_games.guard.bundle import (
     terms_of,
 )
 from csa_games.guard.card import card
+from csa_games.guard.content import read
 from csa_games.guard.decide import Guard, responses_from
 from csa_games.guard.golden import LEAST_PROBES, lines
 from csa_games.guard.keys import KEY_VERSION, turns_of
@@ -42,19 +43,20 @@ from csa_games.guard.store import DEVIATION, NOISE, REFINED, TRUSTED, Store, pac
 from csa_games.table import LEAST_OWN_REACH, LEAST_SHARE, MOST_LOSS, Table, records
 
 
-def bundle_files(
+def write_bundle(
+    folder: Path,
     table: Table,
     sequence: int,
     created: str | None,
     provenance: Mapping[str, Any],
     not_after: str | None = None,
     key: Key | None = None,
-) -> tuple[dict[str, bytes], str]:
-    """Return the files of the bundle of `table`, name -> content, and its revision.
+) -> str:
+    """Write the files of the bundle of `table` into `folder`, an empty one; return its revision.
 
     The arguments are those of `Table.save`, and the `key` that signs. The same ones give the same
-    bytes. Raises `InputError` when `provenance` is not JSON, `not_after` no date, or the key one
-    that cannot sign.
+    bytes. Rows go straight to their file. Raises `InputError` when `provenance` is not JSON,
+    `not_after` no date, or the key one that cannot sign.
     """
     # As its readers will find it: canonical JSON has its keys in another order.
     written = canonical(table.scenario.model_dump(mode="json", exclude_none=True))
@@ -94,7 +96,8 @@ def bundle_files(
         "provenance": made,
     }
     terms = terms_of(manifest)
-    rows = pack(terms, (*records(table.exact), *records(table.coarse)), _user_rows(table))
+    pack(folder / ROWS, terms, _assistant_rows(table), _user_rows(table))
+    rows = read(folder / ROWS)
     store = Store(rows, terms)
     trust = Counter(table.exact.trust)
     manifest["rows"] = {
@@ -106,7 +109,7 @@ def bundle_files(
     manifest = spelled(manifest)
     responses = canonical(responses_of(scenario))
     guard = Guard(terms, responses_from(responses, terms), store, revision="")
-    files = {
+    files: dict[str, Any] = {
         CARD: card(manifest, scenario, store).encode(),
         GOLDEN: lines(guard, _histories(table)),
         ROWS: rows,
@@ -116,7 +119,9 @@ def bundle_files(
     files[MANIFEST] = canonical(manifest | {"files": listing(files)})
     if key is not None:
         files[SIGNATURE] = sign(files[MANIFEST], key)
-    return files, sha256(files[MANIFEST])
+    for name in files.keys() - {ROWS}:
+        (folder / name).write_bytes(files[name])
+    return sha256(files[MANIFEST])
 
 
 def _check_date(not_after: str | None) -> None:
@@ -169,10 +174,19 @@ def _certificate(table: Table) -> dict[str, Any]:
     }
 
 
+def _assistant_rows(table: Table) -> Iterator[tuple[Any, ...]]:
+    for rows in (table.exact, table.coarse):  # "~" of coarser rows comes after all letters
+        yield from records(rows, _by_key(rows.keys))
+
+
 def _user_rows(table: Table) -> Iterator[tuple[Any, ...]]:
     keys, probabilities = table.users
-    for key, row in zip(keys, probabilities.tolist(), strict=True):
-        yield key, *row
+    for n in _by_key(keys):
+        yield keys[n], *probabilities[n].tolist()
+
+
+def _by_key(keys: Sequence[str]) -> list[int]:
+    return sorted(range(len(keys)), key=keys.__getitem__)
 
 
 def _histories(table: Table) -> Iterator[Any]:

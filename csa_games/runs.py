@@ -29,9 +29,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from csa_games.errors import InputError
 from csa_games.evaluate import expected
 from csa_games.factored import factored_game
-from csa_games.files import write_folder
 from csa_games.findings import FINDINGS, Refinement
 from csa_games.fold import legal_mask
+from csa_games.folders import write_folder
 from csa_games.game import Game, GameClass, Policy, Progress, Solution, Status
 from csa_games.interop.efg_read import read_efg
 from csa_games.loading import load

@@ -30,8 +30,9 @@ policy of PCFR+ (`solvers.refined.completed`), and 13 % of those that PCFR+ itse
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,10 @@ from jaxtyping import Float, Int
 from csa_games.dialogue import tables
 from csa_games.errors import InputError
 from csa_games.evaluate import action_values, infoset_reach, intent_reach, value_and_gap
-from csa_games.files import write_file, write_folder
+from csa_games.files import replacing
 from csa_games.findings import Refinement
 from csa_games.fold import legal_mask
+from csa_games.folders import replacing_folder
 from csa_games.game import ASSISTANT, USER, Game, Policy, Solution
 from csa_games.guard.bundle import canonical
 from csa_games.guard.keys import coarse_key, intent_of, turns_of
@@ -117,15 +119,14 @@ class Table:
         secret key (`csa_games.guard.signing`). An earlier bundle in `folder` is replaced as a whole
         or not at all. Raises `InputError` when `folder` holds anything else.
         """
-        from csa_games.bundle import bundle_files, check_place  # written in terms of tables
+        from csa_games.bundle import check_place, write_bundle  # written in terms of tables
 
         check_place(Path(folder))
         key = None if sign is None else read_key(sign)
-        files, revision = bundle_files(
-            self, sequence, created, provenance or {}, not_after=not_after, key=key
-        )
-        write_folder(folder, files)
-        return revision
+        with replacing_folder(folder) as beside:
+            return write_bundle(
+                beside, self, sequence, created, provenance or {}, not_after=not_after, key=key
+            )
 
     def _repr_html_(self) -> str:
         from csa_games.notebook import table_html
@@ -324,16 +325,22 @@ def _users(
     return tuple(game.names.infosets[USER][i] for i in kept), by_ask[kept]
 
 
-def records(rows: Rows) -> Iterator[tuple[Any, ...]]:
-    """Yield each row as the cells of `csa_games.guard.store`: plain, and None where undefined."""
-    numbers = np.column_stack(
-        [
-            *(rows.own_reach, rows.reach, rows.margin, rows.loss),
-            *(rows.probabilities, rows.posterior, rows.values),
-        ]
+def records(rows: Rows, order: Sequence[int] | None = None) -> Iterator[tuple[Any, ...]]:
+    """Yield each row as the cells of `csa_games.guard.store`: plain, and None where undefined.
+
+    `order` holds positions of rows; without one they come as they are. Cells are made for a few
+    rows at a time.
+    """
+    columns = (
+        *(rows.own_reach, rows.reach, rows.margin, rows.loss),
+        *(rows.probabilities, rows.posterior, rows.values),
     )
-    for key, trust, cells in zip(rows.keys, rows.trust, numbers.tolist(), strict=True):
-        yield key, trust, *(None if math.isnan(cell) else cell for cell in cells)
+    order = range(len(rows.keys)) if order is None else order
+    for start in range(0, len(order), 1000):
+        some = list(order[start : start + 1000])
+        numbers = np.column_stack([column[some] for column in columns])
+        for n, cells in zip(some, numbers.tolist(), strict=True):
+            yield rows.keys[n], rows.trust[n], *(None if math.isnan(x) else x for x in cells)
 
 
 def _columns(table: Table) -> list[str]:
@@ -346,12 +353,13 @@ def write_csv(table: Table, path: Path | str) -> None:
 
     Numbers read back bit for bit; what is undefined is empty. Raises `OSError`.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_columns(table))
-    for row in (*records(table.exact), *records(table.coarse)):
-        writer.writerow(["" if cell is None else cell for cell in row])
-    write_file(Path(path), text.getvalue().encode())
+    with replacing(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(_columns(table))
+        for row in chain(records(table.exact), records(table.coarse)):
+            writer.writerow(["" if cell is None else cell for cell in row])
+        text.detach()  # what it holds goes into the file, which stays open
 
 
 def write_jsonl(table: Table, path: Path | str) -> None:
@@ -360,9 +368,9 @@ def write_jsonl(table: Table, path: Path | str) -> None:
     Numbers read back bit for bit; what is undefined is null. Raises `OSError`.
     """
     names = _columns(table)
-    rows = (*records(table.exact), *records(table.coarse))
-    lines = (canonical(dict(zip(names, row, strict=True))) + b"\n" for row in rows)
-    write_file(Path(path), b"".join(lines))
+    with replacing(path) as file:
+        for row in chain(records(table.exact), records(table.coarse)):
+            file.write(canonical(dict(zip(names, row, strict=True))) + b"\n")
 
 
 EXPORTERS: dict[str, Callable[[Table, Path | str], object]] = {

@@ -265,7 +265,7 @@ def test_a_process_that_dies_while_exporting_leaves_the_old_bundle_whole(tmp_pat
     before = files_of(place)
     program = (
         "import os, sys\n"
-        "from csa_games.files import write_folder\n"
+        "from csa_games.folders import write_folder\n"
         "os.fsync = lambda _: os._exit(9)\n"
         "write_folder(sys.argv[1], {'manifest.json': b'{}'})\n"
     )

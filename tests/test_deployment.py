@@ -26,6 +26,7 @@ from csa_games.guard.counters import Tally
 from csa_games.guard.deployment import MODES, ON_ERROR
 from csa_games.guard.keys import turns_of
 from csa_games.guard.sampling import scope_of
+from csa_games.signing import sign_bundle, write_keys
 from csa_games.table import Table, tabulate
 
 SECRET = b"a secret of the tests"
@@ -321,9 +322,22 @@ def test_a_failed_activation_keeps_the_last_good_bundle(bundles, current, tmp_pa
     assert deployment.reload().sequence == 2
 
 
-def test_keys_that_are_configured_must_have_signed(bundles, tmp_path):
-    with pytest.raises(InputError):
-        Deployment(bundles / "b1", secret=SECRET, keys=tmp_path)
+def test_what_is_not_signed_does_not_replace_what_is(bundles, current, tmp_path):
+    key, *_ = write_keys(tmp_path / "keys", "site", "hmac", bytes(range(32)))
+    with pytest.raises(BundleError, match="signature"):
+        Deployment(current, secret=SECRET, keys=tmp_path / "keys")
+    signed = tmp_path / "signed"
+    shutil.copytree(bundles / "b1", signed)
+    sign_bundle(signed, key)
+    switch(current, signed)
+    deployment = Deployment(current, secret=SECRET, keys=tmp_path / "keys")
+    switch(current, bundles / "b2")  # newer, but from nobody
+    assert "signature" in deployment.reload().fault
+    assert deployment.decide(ASKED, "c1").sequence == 1
+    with deployment.watch(0.01), patiently(lambda: deployment.guard.terms.sequence == 2):
+        shutil.copytree(bundles / "b2", tmp_path / "newer")
+        sign_bundle(tmp_path / "newer", key)
+        switch(current, tmp_path / "newer")
 
 
 # Canaries.
@@ -418,6 +432,17 @@ def test_a_watch_survives_a_folder_that_is_away(bundles, tmp_path):
         pass
     watch.stop()
     watch.stop()  # again does nothing
+
+
+def test_a_watch_does_not_wait_for_a_canary_that_is_away(bundles, current, tmp_path):
+    deployment = Deployment(current, secret=SECRET, canary=(tmp_path / "none", 0.5))
+    with (
+        deployment.watch(0.01),
+        patiently(lambda: deployment.guard.terms.sequence == 2),
+    ):
+        switch(current, bundles / "b2")
+    with deployment.watch(0.01), patiently(lambda: deployment.canary is not None):
+        shutil.copytree(bundles / "b2", tmp_path / "none")
 
 
 def test_a_watch_reads_nothing_while_nothing_changes(bundles, current, monkeypatch):

@@ -303,7 +303,7 @@ def test_hostile_input_gets_a_decision(guard, history, conversation):
 
 def hmac_by_the_book(key, *parts):
     """Return RFC 2104 without the library: H(K ^ opad, H(K ^ ipad, text))."""
-    text = b"".join(bytes([0, 0, 0, 0, 0, 0, 0, len(part)]) + part for part in parts)
+    text = b"".join(b"%d:" % len(part) + part for part in parts)
     block = key.ljust(64, b"\0")
     inner = hashlib.sha256(bytes(x ^ 0x36 for x in block) + text).digest()
     return hashlib.sha256(bytes(x ^ 0x5C for x in block) + inner).hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +35,12 @@ from csa_games.guard.ladder import (
     observations_from,
     turns_from,
 )
+from csa_games.guard.quick import Speller
 from csa_games.guard.sampling import TEST_KEY, draw, pick, scope_of
 from csa_games.guard.shapes import misfits
 from csa_games.guard.signing import Key, read_keys
 from csa_games.guard.signing import check as check_signature
-from csa_games.guard.store import Store
+from csa_games.guard.store import NOISE, Store
 
 if TYPE_CHECKING:
     from typing import TypeGuard  # Python 3.10
@@ -117,7 +119,7 @@ class Guard:
             return self._refuse(
                 f"The conversation is of type {type(conversation).__name__}, expected text.", None
             )
-        return self.decide_in(history, scope_of(self.secret or TEST_KEY, conversation))
+        return self._decide(history, scope_of(self.secret or TEST_KEY, conversation))
 
     def decide_in(self, history: object, scope: object) -> Decision:
         """Return what `decide` does for a conversation whose `scope`, as in a log, is at hand.
@@ -127,9 +129,11 @@ class Guard:
         if not _is_scope(scope):
             # What was mistaken for a scope may be an id, which is nobody's business.
             return self._refuse("The scope is not one: expected 64 hexadecimal digits.", None)
+        return self._decide(history, scope)
+
+    def _decide(self, history: object, scope: str) -> Decision:
         try:
-            told = turns_from(self.terms, history)
-            return self._decision(told.turns, self._choose(told.turns, told.why, scope), scope)
+            return self._decision(self._choose(self._found(history), scope), scope)
         except MalformedError as error:
             return self._refuse(str(error), scope)
         except Exception as error:  # hosts pass on what clients send, and it must get an answer
@@ -159,8 +163,7 @@ class Guard:
             return (self.decide_in(observations, scope),)
         try:
             return tuple(
-                self._decision(turns, chosen, scope)
-                for turns, chosen in self._played(observations, scope)
+                self._decision(chosen, scope) for _, chosen in self._played(observations, scope)
             )
         except MalformedError as error:
             return (self._refuse(str(error), scope),)
@@ -177,7 +180,7 @@ class Guard:
         try:
             for turns, chosen in self._played(observations, scope):  # noqa: B007 - the last is meant
                 pass
-            return self._decision(turns, chosen, scope), tuple(turns)
+            return self._decision(chosen, scope), tuple(turns)
         except MalformedError as error:
             return self._refuse(str(error), scope), ()
         except Exception as error:
@@ -207,12 +210,24 @@ class Guard:
             if k > 0:
                 turns[-1] = turns[-1]._replace(response=answered)
             turns.append(turn)
-            chosen = self._choose(turns, told.why if k >= told.since else "", scope)
+            found = find(self.terms, self.store, turns, told.why if k >= told.since else "")
+            chosen = self._choose(found, scope)
             yield turns, chosen
             answered = self.terms.responses[chosen.k]
 
-    def _choose(self, turns: Sequence[Turn], why: str, scope: str) -> Chosen:
-        found = find(self.terms, self.store, turns, why)
+    @cached_property
+    def _speller(self) -> Speller:
+        return Speller(self.terms)
+
+    def _found(self, history: object) -> Found:
+        key = self._speller.key(history)
+        row = None if key is None else self.store.play(key)
+        if row is not None and row.trust != NOISE:
+            return Found(row, 0, key, "")
+        told = turns_from(self.terms, history)
+        return find(self.terms, self.store, told.turns, told.why)
+
+    def _choose(self, found: Found, scope: str) -> Chosen:
         probabilities = found.row.probabilities
         if self.argmax:
             return Chosen(
@@ -229,33 +244,30 @@ class Guard:
         )
         return Chosen(found, pick(probabilities, u), u)
 
-    def _decision(self, turns: Sequence[Turn], chosen: Chosen, scope: str) -> Decision:
+    def _decision(self, chosen: Chosen, scope: str) -> Decision:
         found = chosen.found
         if found.rung > 0:
             reason = BACKOFF if found.rung <= len(self.terms.rungs) else DEFAULT
         else:
             reason = MATCH if found.row.probabilities[chosen.k] == 1 else SPLIT
-        return self._derived(reason, chosen, scope, turns)
+        return self._derived(reason, chosen, scope)
 
     def _refuse(self, why: str, scope: str | None) -> Decision:
         found = Found(constant(self.terms), len(self.terms.rungs) + 1, None, why)
         return self._derived(ERROR, Chosen(found, pick(found.row.probabilities, 0.0), 0.0), scope)
 
-    def _derived(
-        self, reason: str, chosen: Chosen, scope: str | None, turns: Sequence[Turn] = ()
-    ) -> Decision:
+    def _derived(self, reason: str, chosen: Chosen, scope: str | None) -> Decision:
         found, k, u = chosen
         action = self.terms.responses[k]
         response = self.responses[action]
         return derived(
-            self.terms,
-            chosen,
-            turns,
+            _terms=self.terms,
+            _chosen=chosen,
+            _store=self.store,
             action=action,
             mechanism=response["mechanism"],
             text=response["text"],
             reason=reason,
-            margin=found.row.margin,
             trust=found.row.trust,
             key=found.key,
             key_used=found.row.key,

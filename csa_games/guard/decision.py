@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from csa_games.guard.bundle import Terms, pairs
 from csa_games.guard.explain import choice_in_words, row_in_words, state_in_words
-from csa_games.guard.keys import Turn
+from csa_games.guard.keys import turns_of
 from csa_games.guard.ladder import Found
+from csa_games.guard.store import Row, Store
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,13 @@ class Chosen(NamedTuple):
     u: float | None
 
 
-def derived(terms: Terms, chosen: Chosen, turns: Sequence[Turn], **known: Any) -> Decision:
-    """Return the decision of these `known` fields; the others are made of the rest when asked for.
+def derived(**known: Any) -> Decision:
+    """Return the decision of these `known` fields, and of what the others are made of.
 
-    Making an explanation takes longer than deciding. All that it needs is in the decision, which
-    outlives its guard.
+    Making an explanation takes longer than deciding. All that it needs is in the decision and in
+    the rows, which a decision keeps open.
     """
-    decision = _Derived.__new__(_Derived)
-    known |= {"_terms": terms, "_chosen": chosen, "_turns": tuple(turns)}
+    decision = object.__new__(_Derived)
     object.__setattr__(decision, "__dict__", known)  # one step, however many the fields
     return decision
 
@@ -76,18 +76,22 @@ class _Derived(Decision):
 
     _terms: Terms
     _chosen: Chosen
-    _turns: tuple[Turn, ...]
+    _store: Store
+
+    @cached_property
+    def _row(self) -> Row | None:
+        found = self._chosen.found
+        return None if found.rung > len(self._terms.rungs) else self._store.get(found.row.key)
 
     @cached_property
     def explanation(self) -> str:
         """Which row decided, who it takes the user to be, and why this response."""
-        terms, (found, k, u) = self._terms, self._chosen
-        row = found.row
-        told = ["" if found.key is None else state_in_words(self._turns)]
+        terms, row, (found, k, u) = self._terms, self._row, self._chosen
+        told = ["" if found.key is None else state_in_words(turns_of(found.key))]
         told += [found.why, row_in_words(terms, row, found.rung)]
-        if found.rung <= len(terms.rungs):
+        if row is not None:
             told.append(choice_in_words(terms, row, k, u))
-        if not self.keyed and u is not None and row.probabilities[k] < 1:
+        if not self.keyed and u is not None and found.row.probabilities[k] < 1:
             told.append("No secret is configured: anyone can predict this draw.")
         told.append(f"Policy {terms.name} by {terms.method}, revision {self.revision[:12]}.")
         return " ".join(filter(None, told))
@@ -100,12 +104,17 @@ class _Derived(Decision):
     @cached_property
     def posterior(self) -> dict[str, float] | None:
         """Who the row takes the user to be, by intent."""
-        return _named(self._terms.intents, self._chosen.found.row.posterior)
+        return self._row and _named(self._terms.intents, self._row.posterior)
 
     @cached_property
     def values(self) -> dict[str, float] | None:
         """What each response is worth."""
-        return _named(self._terms.responses, self._chosen.found.row.values)
+        return self._row and _named(self._terms.responses, self._row.values)
+
+    @cached_property
+    def margin(self) -> float | None:
+        """How far the best response is above the second best."""
+        return self._row and self._row.margin
 
 
 def _named(names: Sequence[str], numbers: Sequence[float] | None) -> dict[str, float] | None:

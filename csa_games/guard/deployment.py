@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from csa_games.errors import InputError
-from csa_games.guard.bundle import MANIFEST, BundleError, expiry, sha256
+from csa_games.guard.bundle import MANIFEST, BundleError, expiry, pairs, sha256
 from csa_games.guard.counters import Counters, Tally
 from csa_games.guard.decide import DEFAULT, DISABLED, ERROR, STALE, Guard
 from csa_games.guard.decision import Decision
@@ -413,15 +413,16 @@ class Watch:
         self._thread.join()
 
     def _run(self) -> None:
-        seen: tuple[_Looks, ...] = ()
+        seen: list[_Looks] = [() for _ in self._folders]
         due = time.monotonic()
         while not self._ended.wait(max(0.0, due - time.monotonic())):
-            looks = tuple(map(_looks, self._folders))
-            if looks != seen and all(looks):  # a folder may be away for a moment
+            # A folder may be away for a moment: then it looks as it did.
+            looks = [_looks(folder) or before for folder, before in pairs(self._folders, seen)]
+            if looks != seen:
                 if list(map(_revision, self._folders)) != self._deployment.revisions:
                     self._deployment.reload()
                 # What was written just now may be written again without looking different.
-                seen = looks if _settled(looks) else ()
+                seen = [files if _settled(files) else () for files in looks]
             due += self._seconds * max(1, math.ceil((time.monotonic() - due) / self._seconds))
 
 
@@ -431,7 +432,8 @@ _Looks = tuple[tuple[str, int, int, int], ...]
 def _looks(folder: Path) -> _Looks:
     """Return name, time of change, size and inode of the files in `folder`, none if it is away."""
     try:
-        found = [(entry.name, entry.stat()) for entry in os.scandir(folder)]
+        with os.scandir(folder) as entries:
+            found = [(entry.name, entry.stat()) for entry in entries]
     except OSError:
         return ()
     return tuple(
@@ -447,8 +449,8 @@ def _revision(folder: Path) -> str | None:
         return None
 
 
-def _settled(looks: Sequence[_Looks]) -> bool:
-    newest = max(changed for files in looks for _, changed, _, _ in files)
+def _settled(files: _Looks) -> bool:
+    newest = max((changed for _, changed, _, _ in files), default=0)
     return abs(time.time_ns() - newest) > SETTLED * 10**9
 
 

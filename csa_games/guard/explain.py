@@ -18,9 +18,9 @@ def state_in_words(turns: Sequence[Turn]) -> str:
     return f"Turn {len(turns)}{after}: the ask is {last.ask}, the signal {last.signal}."
 
 
-def row_in_words(terms: Terms, row: Row, rung: int) -> str:
-    """Return which row decides, and who it takes the user to be."""
-    if rung > len(terms.rungs):
+def row_in_words(terms: Terms, row: Row | None, rung: int) -> str:
+    """Return which row decides, if any, and who it takes the user to be."""
+    if row is None:
         return f"No row applies, so the constant response {terms.default} does."
     if rung == 0:
         which = f"The row {row.key}"

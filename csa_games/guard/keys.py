@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 KEY_VERSION = 1
 
+BETWEEN = "/"  # turns
+
 FEATURES = ("turn", "ask", "signal")
 """What a coarser row may keep of a state: the number of its last turn, its ask and its signal."""
 
@@ -33,13 +35,13 @@ def state_key(turns: Sequence[Turn]) -> str:
     for turn in turns:
         seen = f"{turn.ask}:{turn.signal}"
         parts.append(seen if turn.response is None else f"{seen}>{turn.response}")
-    return "/".join(parts)
+    return BETWEEN.join(parts)
 
 
 def turns_of(key: str) -> tuple[Turn, ...]:
     """Return the turns that `state_key` made `key` from."""
     turns = []
-    for part in key.split("/"):
+    for part in key.split(BETWEEN):
         ask, _, rest = part.partition(":")
         signal, _, response = rest.partition(">")
         turns.append(Turn(ask, signal, response or None))

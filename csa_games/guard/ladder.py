@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from csa_games.guard.bundle import Terms
 from csa_games.guard.keys import Turn, coarse_key, state_key
 from csa_games.guard.signals import ASK, SIGNAL, read, shown
-from csa_games.guard.store import COARSE, NOISE, Row, Store
+from csa_games.guard.store import COARSE, NOISE, Play, Store
+
+if TYPE_CHECKING:
+    from typing import TypeGuard  # Python 3.10
 
 
 class MalformedError(ValueError):
@@ -51,7 +54,7 @@ def turns_from(terms: Terms, history: object) -> Told:
 
 def observations_from(terms: Terms, history: object) -> Told:
     """Return what `turns_from` does, whichever turns have a response."""
-    if isinstance(history, (str, bytes)) or not isinstance(history, Sequence):
+    if not _is_sequence(history):
         raise MalformedError(
             f"The history is of type {type(history).__name__}, expected a list of turns."
         )
@@ -66,9 +69,16 @@ def observations_from(terms: Terms, history: object) -> Told:
     return Told(tuple(turns), why, since)
 
 
+def _is_sequence(history: object) -> TypeGuard[Sequence[object]]:
+    # The plain types first: asking whether anything else is a sequence takes longer than the rest.
+    return type(history) in (list, tuple) or (
+        isinstance(history, Sequence) and not isinstance(history, (str, bytes))
+    )
+
+
 def _turn(terms: Terms, number: int, given: object) -> tuple[Turn, str]:
     """Return a turn in names, and a sentence about the first cell without one, or nothing."""
-    if isinstance(given, Mapping):
+    if type(given) is dict or isinstance(given, Mapping):
         cells: tuple[Any, ...] = (given.get("ask"), given.get("signal"), given.get("response"))
     elif isinstance(given, (tuple, list)) and len(given) in (2, 3):
         cells = (*given, None)[:3]
@@ -78,6 +88,8 @@ def _turn(terms: Terms, number: int, given: object) -> tuple[Turn, str]:
             "and response, or a tuple of them."
         )
     ask, signal, response = cells
+    if isinstance(response, str):
+        response = str.__str__(response)  # of subclasses, such as enumerations, the text
     if (
         type(ask) is type(signal) is str
         and ask in terms.asks
@@ -104,7 +116,7 @@ def _read(terms: Terms, what: str, names: Sequence[str], given: object) -> tuple
     if given is None:
         return None, "is missing"
     if isinstance(given, str):
-        text = str.__str__(given)  # of subclasses, such as enumerations, the text
+        text = str.__str__(given)
         return (text, "") if text in names else (None, _none_of(text, names))
     if not isinstance(given, Mapping):
         return None, f"is of type {type(given).__name__}, expected a name"
@@ -132,7 +144,7 @@ class Found(NamedTuple):
     coarser ones, then the constant response. `why` says why not the state's own, or nothing.
     """
 
-    row: Row
+    row: Play
     rung: int
     key: str | None
     why: str
@@ -148,7 +160,7 @@ def find(terms: Terms, store: Store, turns: Sequence[Turn], why: str = "") -> Fo
     key = None if why else state_key(turns)
     why = why or _ended(terms, turns)
     if key is not None and not why:
-        row = store.get(key)
+        row = store.play(key)
         if row is None:
             why = "The scenario holds this state to be impossible."
         elif row.trust == NOISE:
@@ -165,24 +177,19 @@ def find(terms: Terms, store: Store, turns: Sequence[Turn], why: str = "") -> Fo
             "signal" in features and last.signal is None
         ):
             continue
-        row = store.get(coarse_key(turns, features))
+        row = store.play(coarse_key(turns, features))
         if row is not None:
             return Found(row, k + 1, key, why)
     return Found(constant(terms), len(terms.rungs) + 1, key, why)
 
 
-def constant(terms: Terms) -> Row:
-    """Return the row below all others: the default response, about which nothing is known."""
-    return Row(
+def constant(terms: Terms) -> Play:
+    """Return what is below all rows: the default response, about which nothing is known."""
+    return Play(
         key=coarse_key((Turn("", ""),), ()),
         trust=COARSE,
         own_reach=None,
-        reach=0.0,
-        margin=None,
-        loss=None,
         probabilities=tuple(float(name == terms.default) for name in terms.responses),
-        posterior=None,
-        values=None,
     )
 
 

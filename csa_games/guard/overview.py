@@ -53,10 +53,9 @@ def likeliest(guard: Guard, scenario: Mapping[str, Any]) -> Certificate:
     for row in guard.store.assistant():
         if row.trust == COARSE:
             continue
-        served = row
+        shares = row.probabilities
         if row.trust == NOISE:
-            served = find(guard.terms, guard.store, turns_of(row.key)).row
-        shares = served.probabilities
+            shares = find(guard.terms, guard.store, turns_of(row.key)).row.probabilities
         best = max(range(len(shares)), key=shares.__getitem__)
         policy[row.key] = tuple(float(k == best) for k in range(len(shares)))
     return certify(dialogue_from(scenario), policy, guard.store.user())

@@ -23,30 +23,25 @@ def scope_of(secret: bytes, conversation: str) -> str:
 
     It is HMAC-SHA256(secret, "conversation", conversation), its parts joined as those of a draw.
     """
-    return _keyed(secret, "conversation", conversation).hex()
+    return _keyed(secret, f"12:conversation{len(conversation)}:{conversation}").hex()
 
 
 def draw(secret: bytes, scope: str, key: str, revision: str, epoch: str) -> float:
     """Return a number from 0 to 1, uniform over scopes to whoever lacks the `secret`.
 
     It is the first 8 bytes of HMAC-SHA256(secret, scope, key, revision, epoch), big-endian, over
-    2^64.
+    2^64. Each part has its length before it, in characters, and a colon, so that no two lists of
+    parts run together into the same message, which is UTF-8.
     """
-    return int.from_bytes(_keyed(secret, scope, key, revision, epoch)[:8], "big") / 2**64
+    message = f"{len(scope)}:{scope}{len(key)}:{key}{len(revision)}:{revision}{len(epoch)}:{epoch}"
+    return int.from_bytes(_keyed(secret, message)[:8], "big") / 2**64
 
 
-def _keyed(secret: bytes, *parts: str) -> bytes:
-    """Return HMAC-SHA256 of `parts`, each UTF-8 with its length before it, as 8 bytes.
-
-    So no two lists of parts run together into the same message.
-    """
-    message = b""
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass")
-        message += len(data).to_bytes(8, "big") + data
+def _keyed(secret: bytes, message: str) -> bytes:
+    """Return HMAC-SHA256 of `message`, in UTF-8."""
     first, second = _blocks(secret)
     inner, outer = first.copy(), second.copy()
-    inner.update(message)
+    inner.update(message.encode("utf-8", "surrogatepass"))
     outer.update(inner.digest())
     return outer.digest()
 

@@ -18,6 +18,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, Union
 
@@ -30,12 +31,21 @@ TRUST = (TRUSTED, REFINED, NOISE, DEVIATION, COARSE)
 """How far a row can be trusted: csa_games.table says when it is which."""
 
 CACHED = 8 * 2**20
-"""What a store keeps of a file that is read in place, in bytes."""
+"""What is kept in memory of a file that is read in place, or written, in bytes."""
 
 MISSING = ("own_reach", "margin", "loss", "posterior_", "value_")
 """How columns begin whose cells may be missing."""
 
 Cell = Union[str, float, None]  # noqa: UP007 - evaluated when imported, also by Python 3.9
+
+
+class Play(NamedTuple):
+    """What deciding needs of a row, and all that it reads: numbers cost more than finding them."""
+
+    key: str
+    trust: str
+    own_reach: float | None
+    probabilities: tuple[float, ...]
 
 
 class Row(NamedTuple):
@@ -82,24 +92,39 @@ def user_columns(asks: Iterable[str]) -> list[str]:
 
 
 def pack(
-    terms: Terms, assistant: Iterable[Sequence[Cell]], user: Iterable[Sequence[Cell]]
-) -> bytes:
-    """Return the SQLite file with these rows; the same rows and SQLite give the same bytes."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    try:
-        connection.execute("PRAGMA page_size = 4096")
-        rows = {"assistant": assistant, "user": user}
-        for table, statement in _schema(terms).items():
+    path: Path | str,
+    terms: Terms,
+    assistant: Iterable[Sequence[Cell]],
+    user: Iterable[Sequence[Cell]],
+) -> None:
+    """Write these rows, each table's in the order of their keys, as a new SQLite file at `path`.
+
+    The same rows and SQLite give the same bytes. Rows are taken one by one, and what is held of
+    them is `CACHED` bytes. Raises `sqlite3.Error` for keys that are there twice, and `ValueError`
+    for such as are out of order.
+    """
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        # Whoever is interrupted starts anew, so nothing is kept to undo or to survive a power cut.
+        for setting in ("page_size = 4096", "journal_mode = OFF", "synchronous = OFF"):
+            connection.execute(f"PRAGMA {setting}")
+        connection.execute(f"PRAGMA cache_size = -{CACHED // 1024}")
+        for (table, statement), rows in pairs(_schema(terms).items(), (assistant, user)):
             connection.execute(statement)
             marks = ", ".join("?" * len(_columns(terms)[table]))
             connection.execute("BEGIN")
-            ordered = sorted(map(tuple, rows[table]), key=_key)
-            connection.executemany(f"INSERT INTO {table} VALUES ({marks})", ordered)
+            connection.executemany(f"INSERT INTO {table} VALUES ({marks})", _ordered(rows))
             connection.execute("COMMIT")
-        connection.execute("VACUUM")
-        return connection.serialize()
-    finally:
-        connection.close()
+
+
+def _ordered(rows: Iterable[Sequence[Cell]]) -> Iterator[Sequence[Cell]]:
+    """Yield `rows`; in the order of their keys they fill pages one after the other."""
+    before = ""
+    for cells in rows:
+        key = str(cells[0])
+        if key < before:
+            raise ValueError(f"found the row {key} after {before}, expected rows ordered by key")
+        before = key
+        yield cells
 
 
 class Store:
@@ -111,6 +136,8 @@ class Store:
 
     def __init__(self, content: Content, terms: Terms) -> None:
         self._terms = terms
+        shares = ", ".join(f"probability_{name}" for name in terms.responses)
+        self._played = f"SELECT trust, own_reach, {shares} FROM assistant WHERE key = ?"
         if len(content) == 0:
             raise BundleError(f"{ROWS}: found an empty file, expected rows")
         self._lock = threading.Lock()  # a keyed read takes microseconds; threads can wait for it
@@ -130,12 +157,17 @@ class Store:
                 f"{ROWS}: found the tables {found}, expected {', '.join(expected.values())}"
             )
 
+    def play(self, key: str) -> Play | None:
+        """Return what the assistant's row of `key` plays, or None."""
+        with self._lock:
+            cells = self._connection.execute(self._played, (key,)).fetchone()
+        return None if cells is None else Play(key, cells[0], cells[1], cells[2:])
+
     def get(self, key: str) -> Row | None:
         """Return the assistant's row of `key`, or None."""
+        query = "SELECT * FROM assistant WHERE key = ?"
         with self._lock:
-            cells = self._connection.execute(
-                "SELECT * FROM assistant WHERE key = ?", (key,)
-            ).fetchone()
+            cells = self._connection.execute(query, (key,)).fetchone()
         return None if cells is None else self._row(cells)
 
     def assistant(self) -> Iterator[Row]:
@@ -214,10 +246,6 @@ class Store:
             None if posterior[0] is None else posterior,
             None if values[0] is None else values,
         )
-
-
-def _key(cells: Sequence[Cell]) -> str:
-    return str(cells[0])
 
 
 NAN = struct.unpack(">d", bytes.fromhex("7ff8000000000000"))[0]

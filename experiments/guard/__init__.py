@@ -1,0 +1,1 @@
+"""How fast a guard opens a bundle and decides, and how much memory it holds, in one process."""
