@@ -16,6 +16,9 @@ INSTALLED := $(VENV)/.installed
 # Progress bars and wheels aside, nothing here needs the network once $(INSTALLED) exists.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
+# One worker runs a whole file, and makes what its tests share once; files start in their order.
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
+
 .PHONY: install demo test results experiments papers ray docs peers bench clean
 .DELETE_ON_ERROR:
 
@@ -36,8 +39,9 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -o addopts='-q --strict-markers' -m large -n 2 --dist loadfile
-	$(BIN)/pytest -n 2
+	rm -rf build/test-cache
+	$(BIN)/pytest -o addopts='-q --strict-markers' -m large $(TWO)
+	$(BIN)/pytest $(TWO)
 
 results: $(INSTALLED)
 	$(BIN)/python -m experiments.foundation

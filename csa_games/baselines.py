@@ -62,7 +62,7 @@ def myopic_bayes(game: Game) -> Float[np.ndarray, "I A"]:
     )  # [H, T, B, R]; discounting scales a turn, and changes no choice
     ask = {part.name: b for b, part in enumerate(scenario.asks)}
     now = np.array([len(turns) - 1 for turns in _states(game)], int)
-    asked = np.array([ask[turns[-1].ask] for turns in _states(game)], int)
+    asked = np.array([ask[turns[-1].ask or ""] for turns in _states(game)], int)
     expected = np.einsum("it,itr->ir", belief, worth[now, :, asked])
     return _pure(game, expected.argmax(axis=-1))
 
@@ -101,7 +101,7 @@ def _always(game: Game, name: str) -> Float[np.ndarray, "I A"]:
 def _by_signal(game: Game, rule: Mapping[str, str]) -> Float[np.ndarray, "I A"]:
     """Return the policy that answers the last signal as `rule` says, signal -> response."""
     column = {part.name: r for r, part in enumerate(_scenario(game).responses)}
-    played = [column[rule[turns[-1].signal]] for turns in _states(game)]
+    played = [column[rule[turns[-1].signal or ""]] for turns in _states(game)]
     return _pure(game, np.array(played, int))
 
 

@@ -200,7 +200,7 @@ def dialogue_root(scenario: Scenario) -> Node:
 
     def asking(i: int, seen: tuple[Turn, ...], sums: Sums) -> Node:
         if table.strategic[i]:
-            key = user_key(intents[i], [(turn.ask, turn.response or "") for turn in seen])
+            key = user_key(intents[i], [(turn.ask or "", turn.response or "") for turn in seen])
             return Decision(USER, key, offered[i], lambda k: asked(i, seen, sums, legal[i][k]))
         reaction = after[len(seen) - 1][number[seen[-1].response or ""]] if seen else opening
         return _chance(asks, reaction[i], lambda b: asked(i, seen, sums, b))

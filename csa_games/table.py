@@ -97,7 +97,7 @@ class Table:
     solution: Solution
     exact: Rows
     coarse: Rows
-    users: tuple[tuple[str, ...], Float[np.ndarray, "I B"]]
+    users: tuple[tuple[str, ...], Float[np.ndarray, "N B"]]
     served: tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]
 
     def save(
@@ -243,7 +243,7 @@ def _attainable(scenario: Scenario, keys: tuple[str, ...]) -> Float[np.ndarray, 
     for n, key in enumerate(keys):
         weight, likely = table.prior, first
         for t, turn in enumerate(turns_of(key)):
-            weight = weight * likely[:, ask[turn.ask], signal[turn.signal]]
+            weight = weight * likely[:, ask[turn.ask or ""], signal[turn.signal or ""]]
             if turn.response is not None:
                 likely = later[t, response[turn.response]]
         reached[n] = weight.sum()
@@ -314,7 +314,7 @@ def _served(scenario: Scenario, exact: Rows, rungs: list[Grouped]) -> Float[np.n
 
 def _users(
     game: Game, scenario: Scenario, policy: Float[np.ndarray, "I A"]
-) -> tuple[tuple[str, ...], Float[np.ndarray, "I B"]]:
+) -> tuple[tuple[str, ...], Float[np.ndarray, "N B"]]:
     ask = {part.name: b for b, part in enumerate(scenario.asks)}
     by_ask = np.zeros((len(policy), len(ask)))
     for i, labels in enumerate(game.names.actions[USER]):

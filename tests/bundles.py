@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from random_scenarios import random_policy
 
 import solvers
 from csa_games.dialogue import dialogue_game
@@ -48,6 +49,13 @@ def solved(name: str) -> tuple[Game, Solution]:
 @cache
 def table(name: str) -> Table:
     return tabulate(*solved(name))
+
+
+@cache
+def unsolved() -> Table:
+    """Return crisis_guidance of two turns with a random policy: enough where none is played for."""
+    game = dialogue_game(builtin("crisis_guidance", 2))
+    return tabulate(game, certified(game, random_policy(game, 1)))
 
 
 @cache

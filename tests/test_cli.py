@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,8 @@ from csa_games.cli.command import Command, Group, parser
 from csa_games.cli.progress import Limits, done, duration, seconds_to_target, watched
 from csa_games.evidence import sourced
 from csa_games.game import Progress
+from csa_games.guard.audit import AuditLog
+from csa_games.guard.deployment import Deployment
 from csa_games.runs import read_run
 from csa_games.scenario import builtin_scenarios, read_scenario
 from solvers.driver import check_steps
@@ -76,7 +79,7 @@ def test_every_command_of_the_design_is_there():
         *("games", "show", "solve", "compare", "frontier", "report", "export", "verify"),
         *("guard decide", "efg export", "efg check", "bench", "schema", "doctor"),
         *("sweep", "experiment", "worth"),
-        "guard check",
+        *("guard check", "guard replay", "guard drift"),
     }
 
 
@@ -135,6 +138,8 @@ def commands(run: Path, bundle: Path, folder: Path) -> dict[str, list[str]]:
         "guard decide": [
             *("guard", "decide", str(bundle), "--conversation", "c1", "--history", history)
         ],
+        "guard replay": ["guard", "replay", str(folder / "log"), "--policy", str(bundle)],
+        "guard drift": ["guard", "drift", str(folder / "log"), "--policy", str(bundle)],
         "guard check": ["guard", "check", str(bundle)],
         "efg export": ["efg", "export", "csa_oneshot", str(folder / "oneshot.efg")],
         "efg check": ["efg", "check", str(folder / "in.efg")],
@@ -153,6 +158,9 @@ def test_every_command_in_text_and_in_json(name, run, bundle, tmp_path, capsys):
     if name == "efg check":
         assert main(["efg", "export", "csa_oneshot", str(tmp_path / "in.efg")]) == 0
         capsys.readouterr()
+    if name in ("guard replay", "guard drift"):
+        with AuditLog(tmp_path / "log") as log:
+            Deployment(bundle, audit=log).decide([("plain", "flag")], "c1")
     words = commands(run, bundle, tmp_path)[name]
     assert main(words) == 0
     text = capsys.readouterr().out
@@ -795,7 +803,18 @@ def test_compiled_programs_are_kept_for_the_next_command(tmp_path):
 
 def test_nothing_compiled_is_kept_where_that_is_not_wanted(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    compiled.keep_compiled()  # the tests run with JAX_ENABLE_COMPILATION_CACHE=false
+    chosen = jax.config.jax_compilation_cache_dir
+    assert chosen  # by the tests' own environment
+    compiled.keep_compiled()
+    assert jax.config.jax_compilation_cache_dir == chosen
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        compiled.keep_compiled()
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+        jax.config.update("jax_compilation_cache_dir", chosen)
     assert not (tmp_path / "cache").exists()
     monkeypatch.setattr(method, "keep_compiled", lambda: pytest.fail("kept"))
     words = ["solve", "csa_oneshot", "--no-cache", "--out", str(tmp_path / "run")]

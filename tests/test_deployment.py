@@ -3,12 +3,15 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from bundles import certified, edited_json, files_of, sealed, solved, sql, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
+from under_load import switch
 
 from csa_games.errors import InputError
 from csa_games.fold import legal_mask
@@ -60,12 +64,6 @@ def current(bundles, tmp_path):
     link = tmp_path / "current"
     link.symlink_to(bundles / "b1")
     return link
-
-
-def switch(link, folder) -> None:
-    """Let a link lead to `folder` from one moment to the next, as an activation does."""
-    link.with_name("next").symlink_to(folder)
-    os.replace(link.with_name("next"), link)
 
 
 class Kept(list):
@@ -142,7 +140,7 @@ def test_on_error_holds_for_what_is_no_history(bundles, on_error, enforced, mode
         ({"mode": "loud"}, "mode: found 'loud', expected one of off, shadow, enforce"),
         ({"on_error": "cry"}, "on_error: found 'cry', expected one of fallback, closed, open"),
         ({"canary": ("b2", 1.5)}, "canary: found the share 1.5, expected a number from 0 to 1"),
-        ({"secret": "text"}, "the secret is str, expected bytes, at least one"),
+        ({"secret": b""}, "the secret is bytes, expected bytes, at least one"),
         ({"emergency": {"action": "hold"}}, "emergency: found no text for 'mechanism'"),
         ({"least_sequence": 2}, "found the sequence 1, expected 2 or more"),
     ],
@@ -315,7 +313,7 @@ def test_a_failed_activation_keeps_the_last_good_bundle(bundles, current, tmp_pa
     assert activation.changed is False
     assert (activation.revision, activation.sequence) == (before.decision.revision, 1)
     assert activation.fault == deployment.last.fault
-    assert activation.fault
+    assert 0 < len(activation.fault) < 2000
     assert deployment.decide(ASKED, "c1").decision == before.decision
     assert deployment.counters.failures == 1
     switch(current, bundles / "b2")  # and the next good one is taken
@@ -372,7 +370,7 @@ def test_which_arm_tells_nothing_about_the_draw(bundles):
     assert chisquare(counts).pvalue > 0.001
 
 
-@pytest.mark.parametrize(("share", "arm"), [(0, "stable"), (1, "canary")])
+@pytest.mark.parametrize(("share", "arm"), [(0.0, "stable"), (1.0, "canary")])
 def test_all_or_none_are_canaries(bundles, share, arm):
     deployment = Deployment(bundles / "b1", secret=SECRET, canary=(bundles / "b2", share))
     assert {deployment.decide(ASKED, f"c{k}").arm for k in range(200)} == {arm}
@@ -381,7 +379,7 @@ def test_all_or_none_are_canaries(bundles, share, arm):
 def test_a_canary_that_must_not_be_served_is_left_out(bundles, tmp_path):
     files = files_of(bundles / "b2")
     place = write(tmp_path / "canary", files | {ROWS: flipped(files[ROWS])})
-    deployment = Deployment(bundles / "b1", secret=SECRET, canary=(place, 1))
+    deployment = Deployment(bundles / "b1", secret=SECRET, canary=(place, 1.0))
     assert deployment.canary is None
     assert deployment.last.fault.startswith("The canary: policy.sqlite: found the SHA-256")
     assert deployment.decide(ASKED, "c1").arm == "stable"
@@ -456,7 +454,7 @@ def test_a_watch_reads_nothing_while_nothing_changes(bundles, current, monkeypat
     assert reloads == []
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_watch_has_an_interval(bundles, seconds):
     deployment = Deployment(bundles / "b1", secret=SECRET)
     with pytest.raises(InputError, match="expected a number of seconds above 0"):
@@ -465,53 +463,44 @@ def test_a_watch_has_an_interval(bundles, seconds):
 
 # Under load.
 
-SWAPS = 1000
+
+@pytest.fixture(scope="module")
+def told(bundles, tmp_path_factory):
+    """Return what happened under load, in a process without executed annotations."""
+    link = tmp_path_factory.mktemp("load") / "current"
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("under_load.py"), bundles, link],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
-def test_a_thousand_swaps_lose_no_call(bundles, current):
+def test_a_thousand_swaps_lose_no_call(told):
     """Every ruling is that of one of two bundles, whole, and there is one for every call."""
-    guards = {
-        guard.revision: guard
-        for guard in (Guard.load(bundles / name, SECRET) for name in ("b1", "b2"))
-    }
-    cases = [([("plain", signal)], f"c{n}") for n in range(10) for signal in ("clear", "flag")]
-    right = {
-        (revision, n): guard.decide(*case).as_dict()
-        for revision, guard in guards.items()
-        for n, case in enumerate(cases)
-    }
-    deployment = Deployment(current, secret=SECRET)
-    over = threading.Event()
+    assert told["failed"] == []
+    assert told["activations"] == 1001
+    assert told["counted"] == told["calls"] == sum(told["seen"].values())
+    assert len(told["seen"]) == 2  # both have decided, many times
+    assert min(told["seen"].values()) > 50
 
-    def call(start: int) -> tuple[int, Counter]:
-        calls, seen = 0, Counter()
-        while not over.is_set():
-            n = (start + calls) % len(cases)
-            ruling = deployment.decide(*cases[n])
-            revision = ruling.decision.revision
-            assert ruling.decision.as_dict() == right[revision, n]
-            assert ruling.sequence == guards[revision].terms.sequence
-            assert ruling.enforced == right[revision, n]["action"]
-            calls += 1
-            seen[revision] += 1
-        return calls, seen
 
-    with ThreadPoolExecutor(2) as pool:
-        callers = [pool.submit(call, 7 * k) for k in range(2)]
-        try:
-            for swap in range(SWAPS):
-                switch(current, bundles / ("b2" if swap % 2 == 0 else "b1"))
-                activation = deployment.reload(allow_rollback=True)
-                assert (activation.changed, activation.fault) == (True, None)
-        finally:
-            over.set()
-        done = [caller.result(timeout=60) for caller in callers]
-    counters = deployment.counters
-    assert counters.activations == 1 + SWAPS
-    assert sum(counters.decisions.values()) == sum(calls for calls, _ in done)
-    seen = sum((seen for _, seen in done), Counter())
-    assert set(seen) == set(guards)  # both have decided, many times
-    assert min(seen.values()) > 50
+def test_retries_never_change_the_response(told):
+    assert list(told["retried"].values()) == [10_000]
+    assert max(told["policy"].values()) < 0.9  # though the row mixes
+
+
+def test_frequencies_over_conversations_are_the_policy(told):
+    names = list(told["policy"])
+    drawn = [told["drawn"].get(name, 0) for name in names]
+    expected = [10_000 * told["policy"][name] for name in names]
+    assert sum(drawn) == 10_000
+    assert min(expected) > 5
+    assert chisquare(drawn, expected).pvalue > 0.001
 
 
 def test_counters_count_every_kind(bundles):
@@ -550,31 +539,6 @@ def test_identities_are_one_of_a_kind(bundles):
     with ThreadPoolExecutor(4) as pool:
         ids = list(pool.map(lambda k: deployments[k % 2].decide(ASKED, "c1").id, range(400)))
     assert len(set(ids)) == 400
-
-
-# An adversary who retries, and the frequencies of the policy.
-
-
-def test_retries_never_change_the_response(bundles):
-    deployment = Deployment(bundles / "b1", secret=SECRET)
-    first = deployment.decide(ASKED, "c1")
-    assert max(first.decision.probabilities.values()) < 1
-    for _ in range(10_000):
-        assert deployment.decide(ASKED, "c1").enforced == first.enforced
-
-
-def test_frequencies_over_conversations_are_the_policy(bundles):
-    deployment = Deployment(bundles / "b1", secret=SECRET)
-    n = 10_000
-    drawn = Counter(deployment.decide(ASKED, f"account {k}").enforced for k in range(n))
-    shares = deployment.decide(ASKED, "c1").decision.probabilities
-    likely = {name: share for name, share in shares.items() if share * n > 5}
-    assert len(likely) > 2
-    rest = n - sum(drawn[name] for name in likely)
-    assert rest <= 5 * (1 + n * (1 - sum(likely.values())))
-    total = sum(likely.values())
-    expected = [(n - rest) * share / total for share in likely.values()]
-    assert chisquare([drawn[name] for name in likely], expected).pvalue > 0.001
 
 
 @pytest.mark.parametrize("name", ["csa_oneshot", "guard_cascade"])  # test_guard: crisis_guidance

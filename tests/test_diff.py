@@ -36,9 +36,9 @@ from csa_games.table import tabulate
 
 @cache
 def milder():
-    """Return crisis_guidance of two turns with risks weighed less, and a solution of it."""
+    """Return crisis_guidance of two turns with risks weighed less, and any policy of it."""
     game = dialogue_game(override(builtin("crisis_guidance", 2), {"weights.beta": 1.6}))
-    return game, solvers.solve(game, "pcfr+", target=1e-4, max_steps=200)
+    return game, certified(game, random_policy(game, 3))
 
 
 @pytest.fixture(scope="module")

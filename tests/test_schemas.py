@@ -64,7 +64,7 @@ def test_what_is_exported_fits_the_published_schema(parts, what):
     assert breaks(parsed(parts, what), SCHEMAS[what]()) == []
 
 
-@pytest.mark.parametrize("name", ["csa_oneshot", "purple_zero_sum", "nudge_kernel"])
+@pytest.mark.parametrize("name", ["csa_oneshot", "nudge_kernel"])
 def test_bundles_of_other_scenarios_fit_it_too(name, tmp_path):
     assert builtin(name).name in builtin_scenarios()
     table(name).save(tmp_path / "b", provenance={"seconds": 1.5})

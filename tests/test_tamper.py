@@ -28,7 +28,6 @@ from csa_games.guard.bundle import (
     parse,
     sha256,
 )
-from csa_games.guard.decide import from_files
 from csa_games.guard.deployment import Deployment
 from csa_games.guard.signing import check, new_keys, read_keys, sign
 from csa_games.signing import write_keys
@@ -94,7 +93,7 @@ CLASSES = {
 
 
 @pytest.mark.parametrize("name", EVERY)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.data())
 def test_one_changed_byte_is_refused(place, files, name, data):
     where = data.draw(st.sampled_from(sorted(CLASSES)))
@@ -107,18 +106,16 @@ def test_one_changed_byte_is_refused(place, files, name, data):
         refused(place / "b", place / "keys", *(EVERY if name == MANIFEST else (name,)))
 
 
-def test_no_byte_of_manifest_and_signature_is_without_meaning(files):
-    # Every position; 0x20 is the case of letters, and 1 what base64 leaves over at its end.
-    for name in (MANIFEST, SIGNATURE):
-        for position, byte in enumerate(files[name]):
-            for bit in {1 << (position % 8), 0x20, 1}:
-                touched = files | {name: with_byte(files[name], position, byte ^ bit)}
-                with pytest.raises(BundleError):
-                    from_files(touched, keys=RELEASE[1:])
+def test_no_byte_of_the_envelope_is_without_meaning(files):
+    # Nothing hashes it, so that every position is tried, and every bit in turn: the case of
+    # letters, and what base64 leaves over.
+    for position, byte in enumerate(files[SIGNATURE]):
+        touched = with_byte(files[SIGNATURE], position, byte ^ 1 << (position % 8))
+        assert check(files[MANIFEST], touched, RELEASE[1:]).faults
 
 
 @pytest.mark.parametrize("name", EVERY)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.data())
 def test_what_is_cut_or_longer_is_refused(place, files, name, data):
     whole = files[name]
@@ -337,7 +334,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(FILES), st.binary(max_size=40) | JSON.map(lambda v: json.dumps(v).encode()))
 @example(SCENARIO, b'{"name": "\\ud800"}')
 @example(RESPONSES, b'{"comply": {"mechanism": "pass", "text": "\\ud800", "ends": false}}')
@@ -349,7 +346,7 @@ def test_any_bytes_are_refused_in_words(files, tmp_path_factory, name, data):
     answered(folder)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_any_value_in_a_json_file_is_answered_in_words(files, tmp_path_factory, data):
     name = data.draw(st.sampled_from([MANIFEST, RESPONSES, SCENARIO]))
@@ -370,7 +367,7 @@ def test_any_value_in_a_json_file_is_answered_in_words(files, tmp_path_factory, 
     answered(write(tmp_path_factory.mktemp("h") / "b", forged))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_damaged_rows_are_answered_in_words_even_if_their_hash_is_right(
     files, tmp_path_factory, data

@@ -492,7 +492,7 @@ FORGERIES = {
         lambda files: sealed(
             sql(files, "UPDATE assistant SET reach = 'much' WHERE key = 'plain:flag'")
         ),
-        "policy.sqlite: cannot be read: required argument is not a float",
+        "policy.sqlite: the assistant row 'plain:flag': reach: found a cell that is no number",
     ),
     "a view in place of a table": (
         lambda files: sealed(

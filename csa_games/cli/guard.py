@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from csa_games.cli.command import DONE, FAILED_INPUT, Command, Group, Outcome, UnverifiedError
+from csa_games.cli.guard_audit import DRIFT, REPLAY
 from csa_games.cli.guard_check import CHECK
 from csa_games.cli.guard_serve import SERVE
 from csa_games.cli.guard_try import TRY
@@ -102,7 +103,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 GUARD = Group(
-    "ask a bundle for decisions",
+    "ask a bundle for decisions, and check those it has made",
     {
         "decide": Command(
             "say what the guard decides in a conversation, and why",
@@ -114,6 +115,8 @@ GUARD = Group(
             _arguments,
             decide,
         ),
+        "replay": REPLAY,
+        "drift": DRIFT,
         "check": CHECK,
         "try": TRY,
         "serve": SERVE,

@@ -50,7 +50,10 @@ class OnDisk:
 
     def check(self) -> None:
         """Raise unless the file at the path is still the one it was."""
-        self._check(os.stat(self.path))
+        try:
+            self._check(os.stat(self.path))
+        except OSError as error:
+            raise self._unreadable(error) from None
 
     def sha256(self) -> str:
         """Return the SHA-256 of the content in hexadecimal; takes 1 MiB of memory."""
@@ -62,10 +65,11 @@ class OnDisk:
                     sha.update(memoryview(buffer)[:count])
                 self._check(os.fstat(file.fileno()))
         except OSError as error:
-            raise BundleError(
-                f"{self.path.name}: cannot be read: {error.strerror or error}"
-            ) from None
+            raise self._unreadable(error) from None
         return sha.hexdigest()
+
+    def _unreadable(self, error: OSError) -> BundleError:
+        return BundleError(f"{self.path.name}: cannot be read: {error.strerror or error}")
 
     def _check(self, found: os.stat_result) -> None:
         if _stamp(found) != self.stamp:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from csa_games.errors import InputError
 from csa_games.guard.bundle import (
@@ -41,9 +41,6 @@ from csa_games.guard.shapes import misfits
 from csa_games.guard.signing import Key, read_keys
 from csa_games.guard.signing import check as check_signature
 from csa_games.guard.store import NOISE, Store
-
-if TYPE_CHECKING:
-    from typing import TypeGuard  # Python 3.10
 
 MATCH, SPLIT, BACKOFF, DEFAULT, ERROR = "MATCH", "SPLIT", "BACKOFF", "DEFAULT", "ERROR"
 STALE, DISABLED = "STALE", "DISABLED"
@@ -126,7 +123,7 @@ class Guard:
 
         `csa_games.guard.sampling.scope_of` makes scopes. What is none gets the reason ERROR.
         """
-        if not _is_scope(scope):
+        if not isinstance(scope, str) or SCOPE.fullmatch(scope) is None:
             # What was mistaken for a scope may be an id, which is nobody's business.
             return self._refuse("The scope is not one: expected 64 hexadecimal digits.", None)
         return self._decide(history, scope)
@@ -159,7 +156,7 @@ class Guard:
 
     def follow_in(self, observations: object, scope: object) -> tuple[Decision, ...]:
         """Return what `follow` does for a conversation whose `scope` is at hand."""
-        if not _is_scope(scope):
+        if not isinstance(scope, str) or SCOPE.fullmatch(scope) is None:
             return (self.decide_in(observations, scope),)
         try:
             return tuple(
@@ -175,7 +172,7 @@ class Guard:
 
         The history is empty where there is none.
         """
-        if not _is_scope(scope):
+        if not isinstance(scope, str) or SCOPE.fullmatch(scope) is None:
             return self.decide_in(observations, scope), ()
         try:
             for turns, chosen in self._played(observations, scope):  # noqa: B007 - the last is meant
@@ -277,10 +274,6 @@ class Guard:
             keyed=self.secret is not None,
             revision=self.revision,
         )
-
-
-def _is_scope(scope: object) -> TypeGuard[str]:
-    return isinstance(scope, str) and SCOPE.fullmatch(scope) is not None
 
 
 def from_files(

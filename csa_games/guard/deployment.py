@@ -19,18 +19,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from csa_games.errors import InputError
 from csa_games.guard.bundle import MANIFEST, BundleError, expiry, pairs, sha256
 from csa_games.guard.counters import Counters, Tally
 from csa_games.guard.decide import DEFAULT, DISABLED, ERROR, STALE, Guard
 from csa_games.guard.decision import Decision
+from csa_games.guard.keys import Turn
 from csa_games.guard.sampling import TEST_KEY, scope_of
 from csa_games.guard.store import COARSE
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 OFF, SHADOW, ENFORCE = "off", "shadow", "enforce"
 MODES = {
@@ -50,6 +49,7 @@ PASS, BLOCK = "pass", "block"
 STABLE, CANARY = "stable", "canary"
 
 SHARE_BITS = 52  # of a scope, which choose the arm
+TOLD = 5  # faults of a bundle that an activation tells
 SETTLED = 2.0  # seconds after which a second change of a file gets another time
 
 
@@ -97,8 +97,11 @@ class Activation(NamedTuple):
 class Log(Protocol):
     """Where rulings are recorded."""
 
-    def record(self, ruling: Ruling, history: object) -> object:
-        """Record `ruling`, made for `history`."""
+    def record(self, ruling: Ruling, turns: Sequence[Turn]) -> bool | None:
+        """Record `ruling`, made for `turns`; False if that could not be done.
+
+        The turns hold names only, and are none where there was no history.
+        """
 
 
 class _Arm(NamedTuple):
@@ -280,9 +283,12 @@ class Deployment:
             carried = (decision.action, decision.mechanism, decision.text)
         ruling = self._ruling(decision, carried, arm, _length(history), mode, began)
         if self._audit is not None:
+            turns = () if arm is None else arm.guard.observed(history)
             try:
-                self._audit.record(ruling, history)
+                recorded = self._audit.record(ruling, turns)
             except Exception:  # a full disk must not silence the guard, but it is told
+                recorded = False
+            if recorded is False:
                 with self._lock:
                     self._lost += 1
         return ruling
@@ -346,7 +352,7 @@ class Deployment:
                 self._arms = arms  # one reference: a decision sees all of a change, or nothing
         stable = arms.get(STABLE)
         fault = " ".join(
-            f"{'' if name == STABLE else 'The canary: '}{'; '.join(error.faults)}."
+            f"{'' if name == STABLE else 'The canary: '}{'; '.join(_few(error.faults))}."
             for name, error in errors.items()
         )
         activation = Activation(
@@ -452,6 +458,12 @@ def _revision(folder: Path) -> str | None:
 def _settled(files: _Looks) -> bool:
     newest = max((changed for _, changed, _, _ in files), default=0)
     return abs(time.time_ns() - newest) > SETTLED * 10**9
+
+
+def _few(faults: Sequence[str]) -> Sequence[str]:
+    """Return the first faults, and how many more there are: every probe may have failed."""
+    more = len(faults) - TOLD
+    return faults if more <= 0 else (*faults[:TOLD], f"and {more} more like these")
 
 
 def _guard(arms: Mapping[str, _Arm], name: str) -> Guard | None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from csa_games.guard.bundle import Terms
 from csa_games.guard.keys import Turn, coarse_key, state_key
 from csa_games.guard.signals import ASK, SIGNAL, read, shown
 from csa_games.guard.store import COARSE, NOISE, Play, Store
-
-if TYPE_CHECKING:
-    from typing import TypeGuard  # Python 3.10
 
 
 class MalformedError(ValueError):
@@ -54,13 +51,14 @@ def turns_from(terms: Terms, history: object) -> Told:
 
 def observations_from(terms: Terms, history: object) -> Told:
     """Return what `turns_from` does, whichever turns have a response."""
-    if not _is_sequence(history):
+    given = _given(history)
+    if given is None:
         raise MalformedError(
             f"The history is of type {type(history).__name__}, expected a list of turns."
         )
     turns, why, since = [], "", 0
-    for k, given in enumerate(history):
-        turn, fault = _turn(terms, k + 1, given)
+    for k, cells in enumerate(given):
+        turn, fault = _turn(terms, k + 1, cells)
         turns.append(turn)
         if fault and not why:
             why, since = fault, k
@@ -69,11 +67,13 @@ def observations_from(terms: Terms, history: object) -> Told:
     return Told(tuple(turns), why, since)
 
 
-def _is_sequence(history: object) -> TypeGuard[Sequence[object]]:
+def _given(history: object) -> Sequence[object] | None:
+    """Return what a history holds, None where it is no list."""
     # The plain types first: asking whether anything else is a sequence takes longer than the rest.
-    return type(history) in (list, tuple) or (
-        isinstance(history, Sequence) and not isinstance(history, (str, bytes))
-    )
+    if isinstance(history, (list, tuple)):
+        return history
+    listed = isinstance(history, Sequence) and not isinstance(history, (str, bytes))
+    return history if listed else None  # type: ignore[return-value]
 
 
 def _turn(terms: Terms, number: int, given: object) -> tuple[Turn, str]:

@@ -341,7 +341,7 @@ def _opened(envelope: bytes) -> tuple[dict[str, Any], list[str]]:
                     _decoded(text, "base64")
                 except InputError as error:
                     found.append(str(error))
-    return content, [f"{SIGNATURE}: {fault}" for fault in found]
+    return {} if found else content, [f"{SIGNATURE}: {fault}" for fault in found]
 
 
 def _refused(fault: str) -> Checked:

@@ -1,7 +1,8 @@
 """Measure guards in process: `python -m experiments.guard [--only BUNDLE ...] [--out DIR]`.
 
 Bundles go to a temporary folder and are deleted; what was found is `results.json`, each bundle with
-its own provenance, `results.csv` and `report.md`. `--report` only writes the last two again.
+its own provenance, and `results.csv`; once there are results of every bundle, `report.md` too.
+`--report` measures nothing and writes the last two again.
 """
 
 import argparse
@@ -50,7 +51,8 @@ def main() -> None:
             results[name] = measured(name, Path(folder))
         write_file(path, json.dumps(results, indent=1).encode() + b"\n")
     write_file(args.out / "results.csv", csv_text(results).encode())
-    write_file(args.out / "report.md", markdown(results).encode())
+    if results.keys() >= BUNDLES.keys():
+        write_file(args.out / "report.md", markdown(results).encode())
 
 
 def measured(name: str, folder: Path) -> dict[str, Any]:

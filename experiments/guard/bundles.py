@@ -32,7 +32,7 @@ from csa_games.guard.bundle import (
 from csa_games.guard.content import read
 from csa_games.guard.decide import Guard, responses_from
 from csa_games.guard.golden import lines
-from csa_games.guard.keys import Turn, state_key, turns_of
+from csa_games.guard.keys import BETWEEN, Turn, state_key, turns_of
 from csa_games.guard.store import Store, pack
 from csa_games.override import override
 from csa_games.scenario import Scenario, builtin_scenarios, read_scenario
@@ -92,16 +92,15 @@ class Keys:
         )
         last = sorted(state_key([Turn(*seen)]) for seen in product(asks, signals))
         past = sorted(state_key([Turn(*turn)]) for turn in product(asks, signals, responses))
-        self._parts = [last] + [past] * (scenario["turns"] - 1)  # the last turn first
-        self._every = len(last) * len(past) ** (scenario["turns"] - 1)
+        *early, late = [past] * (scenario["turns"] - 1)
+        self._heads = [BETWEEN.join(parts) + BETWEEN for parts in product(*early)]
+        self._tails = [BETWEEN.join(parts) for parts in product(late, last)]
         self.count = count
 
     def __getitem__(self, n: int) -> str:
-        rest, parts = n * self._every // self.count, []
-        for pieces in self._parts:
-            rest, k = divmod(rest, len(pieces))
-            parts.append(pieces[k])
-        return "/".join(reversed(parts))
+        every = len(self._heads) * len(self._tails)
+        head, tail = divmod(n * every // self.count, len(self._tails))
+        return self._heads[head] + self._tails[tail]
 
 
 def _rows(scenario: dict[str, Any], count: int, seed: int) -> Iterator[tuple[Any, ...]]:
