@@ -5,7 +5,7 @@ import json
 import math
 
 import pytest
-from bundles import table
+from bundles import unsolved
 
 from csa_games.errors import InputError
 from csa_games.guard import Guard
@@ -50,7 +50,7 @@ def test_without_wrk_a_sentence_says_so(monkeypatch, tmp_path):
 def folders(tmp_path_factory):
     place = tmp_path_factory.mktemp("benchmark")
     for name in ("one", "other"):
-        table("crisis_guidance").save(place / name, provenance={"export": name})
+        unsolved().save(place / name, provenance={"export": name})
     return [place / "one", place / "other"]
 
 

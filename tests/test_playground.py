@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 import uvicorn
 from browser import in_a_browser, visit
-from bundles import table
+from bundles import unsolved
 from starlette.testclient import TestClient
 
 from csa_games.cli import main
@@ -30,7 +30,7 @@ NETWORK_TIME = "--virtual-time-budget=20000"  # fetches are waited for, timers a
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("tried") / "crisis"
-    table("crisis_guidance").save(place)
+    unsolved().save(place)
     return place
 
 

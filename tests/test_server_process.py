@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from bundles import table
+from bundles import unsolved
 
 from csa_games.cli import main
 from csa_games.guard import Guard
@@ -30,7 +30,7 @@ def bundles(tmp_path_factory):
     """Return the folder of two revisions of a policy."""
     place = tmp_path_factory.mktemp("revisions")
     for sequence in (1, 2):
-        table("csa_oneshot").save(place / str(sequence), sequence=sequence)
+        unsolved().save(place / str(sequence), sequence=sequence)
     return place
 
 
@@ -189,7 +189,7 @@ def test_what_is_no_http_is_refused_and_headers_have_an_end(bundles, tmp_path):
 )
 def test_what_cannot_be_served_is_said(bundles, tmp_path, words, code, sentence, capfd):
     (tmp_path / "empty").touch()
-    table("csa_oneshot").save(tmp_path / "broken")
+    unsolved().save(tmp_path / "broken")
     (tmp_path / "broken" / "CARD.md").write_text("forged")
     places = {"BUNDLE": bundles / "1", "EMPTY": tmp_path / "empty", "BROKEN": tmp_path / "broken"}
     given = [str(places.get(word, word)) for word in words]
