@@ -30,6 +30,7 @@ from csa_games.guard.audit import AuditLog
 from csa_games.guard.deployment import Deployment
 from csa_games.runs import read_run
 from csa_games.scenario import builtin_scenarios, read_scenario
+from csa_games.signing import write_keys
 from solvers.driver import check_steps
 
 ROOT = Path(__file__).parents[1]
@@ -135,6 +136,10 @@ def commands(run: Path, bundle: Path, folder: Path) -> dict[str, list[str]]:
         "export": ["export", str(run), str(folder / "bundle"), "--sequence", "3"],
         "export csv": ["export", str(run), str(folder / "table.csv"), "--to", "csv"],
         "verify": ["verify", str(bundle)],
+        "diff": ["diff", str(bundle), str(bundle)],
+        "keys new": ["keys", "new", "release", "--kind", "hmac", "-o", str(folder / "keys")],
+        "keys show": ["keys", "show", str(folder / "shown" / "site.secret.json")],
+        "sign": ["sign", str(bundle), "--key", str(folder / "shown" / "site.secret.json")],
         "guard decide": [
             *("guard", "decide", str(bundle), "--conversation", "c1", "--history", history)
         ],
@@ -161,6 +166,7 @@ def test_every_command_in_text_and_in_json(name, run, bundle, tmp_path, capsys):
     if name in ("guard replay", "guard drift"):
         with AuditLog(tmp_path / "log") as log:
             Deployment(bundle, audit=log).decide([("plain", "flag")], "c1")
+    write_keys(tmp_path / "shown", "site", "hmac", b"x" * 32)
     words = commands(run, bundle, tmp_path)[name]
     assert main(words) == 0
     text = capsys.readouterr().out
@@ -172,6 +178,8 @@ def test_every_command_in_text_and_in_json(name, run, bundle, tmp_path, capsys):
         assert max(map(len, lines), default=0) <= 80
         assert all(line == line.rstrip() for line in text.splitlines())
 
+    if name == "keys new":  # nothing is overwritten
+        words[2] = "another"
     assert main([*words, "--json"]) == 0
     out = capsys.readouterr().out
     assert out.count("\n") == 1

@@ -17,8 +17,9 @@ import struct
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Union
 
@@ -32,6 +33,9 @@ TRUST = (TRUSTED, REFINED, NOISE, DEVIATION, COARSE)
 
 CACHED = 8 * 2**20
 """What is kept in memory of a file that is read in place, or written, in bytes."""
+
+REMEMBERED = 4096
+"""The rows that a store remembers, those that were asked for last; some 2 MiB."""
 
 MISSING = ("own_reach", "margin", "loss", "posterior_", "value_")
 """How columns begin whose cells may be missing."""
@@ -131,13 +135,12 @@ class Store:
     """The rows in `content`, a SQLite file; safe to share between threads.
 
     Bytes are copied; `OnDisk` is read in place, as `csa_games.guard.content` says, through a page
-    cache of `CACHED` bytes. Raises `BundleError` when the file is not one that `pack` writes.
+    cache of `CACHED` bytes. `play(key)` is what the assistant's row of `key` plays, or None. Raises
+    `BundleError` when the file is not one that `pack` writes.
     """
 
     def __init__(self, content: Content, terms: Terms) -> None:
         self._terms = terms
-        shares = ", ".join(f"probability_{name}" for name in terms.responses)
-        self._played = f"SELECT trust, own_reach, {shares} FROM assistant WHERE key = ?"
         if len(content) == 0:
             raise BundleError(f"{ROWS}: found an empty file, expected rows")
         self._lock = threading.Lock()  # a keyed read takes microseconds; threads can wait for it
@@ -150,18 +153,13 @@ class Store:
             raise BundleError(f"{ROWS}: cannot be read: {error}") from None
         if isinstance(content, OnDisk):
             content.check()  # it is open now
+        self.play = _player(self._connection, self._lock, terms)
         # Nothing else may be in there: a view or a trigger would run as we read.
         expected = _schema(terms)
         if found != expected:
             raise BundleError(
                 f"{ROWS}: found the tables {found}, expected {', '.join(expected.values())}"
             )
-
-    def play(self, key: str) -> Play | None:
-        """Return what the assistant's row of `key` plays, or None."""
-        with self._lock:
-            cells = self._connection.execute(self._played, (key,)).fetchone()
-        return None if cells is None else Play(key, cells[0], cells[1], cells[2:])
 
     def get(self, key: str) -> Row | None:
         """Return the assistant's row of `key`, or None."""
@@ -249,6 +247,25 @@ class Store:
 
 
 NAN = struct.unpack(">d", bytes.fromhex("7ff8000000000000"))[0]
+
+
+def _player(
+    connection: sqlite3.Connection, lock: threading.Lock, terms: Terms
+) -> Callable[[str], Play | None]:
+    """Return `Store.play`. It remembers rows, because conversations start in few states.
+
+    It knows nothing of the store, which goes, and closes the connection, when nobody uses it.
+    """
+    shares = ", ".join(f"probability_{name}" for name in terms.responses)
+    query = f"SELECT trust, own_reach, {shares} FROM assistant WHERE key = ?"
+
+    @lru_cache(maxsize=REMEMBERED)
+    def play(key: str) -> Play | None:
+        with lock:
+            cells = connection.execute(query, (key,)).fetchone()
+        return None if cells is None else Play(key, cells[0], cells[1], cells[2:])
+
+    return play
 
 
 def _columns(terms: Terms) -> dict[str, list[str]]:
