@@ -85,8 +85,9 @@ class Client(threading.Thread):
             connection.close()
 
 
-def test_sigterm_under_load_loses_nothing(bundles):
-    with serving(bundles / "1", "--drain", "30") as (process, port):
+def test_sigterm_under_load_loses_nothing(bundles, tmp_path):
+    log = tmp_path / "log"
+    with serving(bundles / "1", "--drain", "30", "--audit", log) as (process, port):
         clients = [Client(port) for _ in range(8)]
         while min(len(client.answers) for client in clients) < 20:
             assert not any(client.faults for client in clients)
@@ -109,6 +110,7 @@ def test_sigterm_under_load_loses_nothing(bundles):
         assert [fault for client in clients for fault in client.faults] == []
         assert {status for status, _, _ in answers} == {200}
         assert sum(kind["count"] for kind in summary["decisions"]) == len(answers) + 1
+        assert len(log.read_text().splitlines()) == 1 + len(answers) + 1  # the first is about it
 
 
 def test_bundles_change_under_load_without_a_lost_or_mixed_answer(bundles, tmp_path):
