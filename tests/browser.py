@@ -26,14 +26,20 @@ def browse(folder: Path, text: str, width: int, fragment: str = "") -> tuple[str
     """Return the page as a browser has it, and its console messages."""
     file = folder / "page.html"
     file.write_text(text, encoding="utf-8")
+    return visit(folder, file.as_uri() + fragment, width)
+
+
+def visit(folder: Path, url: str, width: int, *more: str) -> tuple[str, list[str]]:
+    """Return the page at `url` as a browser has it, and its console messages."""
     done = subprocess.run(
         [
             CHROMIUM,
             *QUIET,
             f"--user-data-dir={folder / 'profile'}",
             f"--window-size={width},900",
+            *more,
             "--dump-dom",
-            file.as_uri() + fragment,
+            url,
         ],
         capture_output=True,
         text=True,

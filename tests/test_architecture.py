@@ -12,7 +12,12 @@ SOURCES = sorted(
     for package in ("csa_games", "solvers", "experiments", "papers")
     for path in (ROOT / package).rglob("*.py")
 )
-NETWORK = {"socket", "ssl", "urllib", "http", "ftplib", "smtplib", "requests", "httpx", "aiohttp"}
+NETWORK = {
+    *("socket", "ssl", "urllib", "http", "ftplib", "smtplib"),
+    *("requests", "httpx", "httpx2", "aiohttp"),
+}
+LISTENS = {"fastapi", "starlette", "uvicorn"}
+"""What a server is made of: it answers whoever asks, and asks nobody."""
 
 
 def imported(path: Path) -> set[str]:
@@ -38,6 +43,15 @@ def test_imports_keep_to_the_layout(path):
     # Examples of hosts talk to what they start themselves, on localhost.
     if not where.startswith("csa_games/guard/adapters/examples/"):
         assert not tops & NETWORK, "nothing in the project calls the network"
+    if not where.startswith("csa_games/server/"):
+        assert not tops & LISTENS, "only the server listens"
+        if where.startswith("csa_games/") and where != "csa_games/cli/guard_serve.py":
+            assert not {m for m in modules if m.startswith("csa_games.server")}
+    else:
+        assert "starlette.testclient" not in modules
+        ours = {module for module in modules if module.startswith("csa_games")}
+        allowed = ("csa_games.errors", "csa_games.guard", "csa_games.server")
+        assert all(m.startswith(allowed) for m in ours), "the server serves the guard alone"
     if where.startswith("csa_games/") and not where.startswith("csa_games/cli/"):
         assert "solvers" not in tops, "only the command line knows the solvers"
     if where.startswith("solvers/"):

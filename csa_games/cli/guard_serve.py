@@ -3,8 +3,10 @@
 import argparse
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from csa_games.cli.command import Command, Outcome, UnverifiedError
@@ -31,9 +33,16 @@ def serve(args: argparse.Namespace) -> Outcome:
             "pip install 'csa-games[serve]'"
         ) from None
 
+    secret = secret_in(args.secret_file)
+    with _audit(args.audit, secret) as log:
+        deployment = _deployment(args, secret, log)
+        _run(server, args, deployment)
+        return _outcome(deployment)
+
+
+def _run(server: ModuleType, args: argparse.Namespace, deployment: "Deployment") -> None:
     token = _line(args.token_file) if args.token_file else None
     loopback = args.host in LOOPBACK
-    deployment = _deployment(args)
     gate = server.app(
         deployment,
         classify=None if args.classifier is None else _function(args.classifier),
@@ -63,14 +72,12 @@ def serve(args: argparse.Namespace) -> Outcome:
         watch=args.watch,
         started=started,
     )
-    return _outcome(deployment)
 
 
-def _deployment(args: argparse.Namespace) -> "Deployment":
+def _deployment(args: argparse.Namespace, secret: bytes | None, log: Any) -> "Deployment":
     from csa_games.guard import BundleError
     from csa_games.guard.deployment import Deployment
 
-    secret = secret_in(args.secret_file)
     try:
         return Deployment(
             args.bundle,
@@ -80,13 +87,16 @@ def _deployment(args: argparse.Namespace) -> "Deployment":
             on_error=args.on_error,
             canary=_canary(args.canary) if args.canary else None,
             least_sequence=args.least_sequence,
-            audit=_audit(args.audit, secret) if args.audit else None,
+            audit=log,
         )
     except BundleError as error:
         raise UnverifiedError(*error.faults) from None
 
 
-def _audit(path: str, secret: bytes | None) -> Any:
+def _audit(path: str | None, secret: bytes | None) -> AbstractContextManager[Any]:
+    """Return the log in a file, to be closed at the end; None where there is none."""
+    if path is None:
+        return nullcontext()
     from csa_games.guard.audit import AuditLog
 
     return AuditLog(path, secret=secret)
@@ -104,17 +114,16 @@ def _canary(given: str) -> tuple[Path, float]:
 
 
 def _function(given: str) -> Callable[[Any], Any]:
-    """Return the function that `module:function` names; modules beside the caller count."""
+    """Return the function that `module:function` names, modules in the working folder included."""
     module, _, name = given.partition(":")
     if not module or not name:
         raise InputError(f"--classifier: found {given!r}, expected MODULE:FUNCTION")
-    sys.path.insert(0, "")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise InputError(f"--classifier: {given}: {error}") from None
-    finally:
-        sys.path.remove("")
     if not callable(found):
         raise InputError(
             f"--classifier: {given}: found {type(found).__name__}, expected a function"

@@ -219,7 +219,7 @@ class Deployment:
         `mode` is another than the deployment's, for this ruling alone.
         """
         began = time.perf_counter_ns()
-        mode = mode if mode in MODES else self.mode
+        mode = mode if isinstance(mode, str) and mode in MODES else self.mode
         if mode == OFF:
             return self._disabled(began)
         arm, scope = self._arm_of(conversation)
@@ -238,7 +238,7 @@ class Deployment:
         log gets the history with these responses filled in. `mode` is as in `decide`.
         """
         began = time.perf_counter_ns()
-        mode = mode if mode in MODES else self.mode
+        mode = mode if isinstance(mode, str) and mode in MODES else self.mode
         if mode == OFF:
             return self._disabled(began)
         arm, scope = self._arm_of(conversation)

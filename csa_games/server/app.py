@@ -28,7 +28,7 @@ from csa_games.server.metrics import CONTENT_TYPE, Metrics, family, sample
 LOG = logging.getLogger("csa_games.server")
 
 Classify = Callable[[Sequence[Mapping[str, str]]], Any]
-"""From messages, {"role", "content"} each, to a list of {"ask", "signal"}, one for each turn.
+"""From messages, {"role", "content"} each, to {"ask", "signal"} for each message of the user.
 
 Each is a name of the scenario or what one of its readers reads; it may be a coroutine function.
 Other functions run in threads, several at a time.
@@ -112,26 +112,36 @@ def _decide(deployment: Deployment, metrics: Metrics) -> Endpoint:
 
 
 Observe = Callable[[Call], Awaitable[object]]
+MISSING: Mapping[str, None] = {"ask": None, "signal": None}
 
 
 def _observer(classify: Classify | None, accept: bool, seconds: float, metrics: Metrics) -> Observe:
-    """Return how asks and signals of a call are found; None is found where there are none."""
+    """Return how asks and signals of a call are found.
+
+    They are missing where the classifier fails, is late, or has not one for each message of the
+    user: the guard then goes down its ladder, and says so.
+    """
 
     async def observe(call: Call) -> object:
         if accept and call.observations is not None:
             return call.observations
+        turns = max(1, sum(message["role"] == "user" for message in call.messages))
         if classify is None:
-            return None
+            return [MISSING] * turns
         began = time.perf_counter()
         try:
             async with asyncio.timeout(seconds):
                 if inspect.iscoroutinefunction(classify):
-                    return await classify(call.messages)
-                return await asyncio.to_thread(classify, call.messages)
+                    found = list(await classify(call.messages))
+                else:
+                    found = list(await asyncio.to_thread(classify, call.messages))
+            if len(found) != turns:
+                raise ValueError(f"found {len(found)} observations, expected {turns}")
+            return found
         except Exception as error:  # it is somebody else's, and the call must get an answer
             LOG.error("the classifier raised %s", type(error).__name__)
             metrics.unclassified += 1
-            return None
+            return [MISSING] * turns
         finally:
             metrics.classifying.observe(time.perf_counter() - began)
 
@@ -146,7 +156,6 @@ def _webhook(
         call = contract.read(given, spelled, contract.identity)
         if not call.decides:
             return Answer(200, encoded(contract.answer(given, None)))
-        # Without observations, or a conversation, this is a decision of the reason ERROR.
         ruling = deployment.follow(await observe(call), call.conversation)
         metrics.deciding.observe(ruling.latency_ns / 1e9)
         return Answer(200, encoded(contract.answer(given, ruling)))
@@ -363,7 +372,7 @@ def exposition(deployment: Deployment, gate: Gate) -> str:
         for arm, guard in _arms(deployment)
     ]
 
-    def single(name: str, kind: str, about: str, value: float) -> list[str]:
+    def single(name: str, kind: str, about: str, value: float | int) -> list[str]:
         return family(name, kind, about, [sample(name, {}, value)])
 
     def histogram(name: str, about: str, what: Any) -> list[str]:

@@ -55,7 +55,7 @@ class Metrics:
         self.answering.observe(seconds)
 
 
-def sample(name: str, labels: Mapping[str, str], value: float) -> str:
+def sample(name: str, labels: Mapping[str, str], value: float | int) -> str:
     """Return one line of the text format."""
     inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
     return f"{name}{{{inside}}} {value!r}" if inside else f"{name} {value!r}"

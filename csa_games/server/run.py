@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -89,10 +90,8 @@ def serve(
     server = _Server(config)
     watching = deployment.watch(watch) if deployment and watch else nullcontext()
     with watching, asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        try:
-            runner.run(_serve(server, gate, deployment, drain, started))
-        except SystemExit:
-            raise InputError(f"{host}:{port}: cannot listen there; is the port taken?") from None
+        if not runner.run(_serve(server, gate, deployment, drain, started)):
+            raise InputError(f"{host}:{port}: cannot listen there; is the port taken?")
 
 
 async def _serve(
@@ -101,7 +100,8 @@ async def _serve(
     deployment: Deployment | None,
     drain: float,
     started: Callable[[str], None],
-) -> None:
+) -> bool:
+    """Serve to the end, and return whether there was anything to listen on."""
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -129,15 +129,25 @@ async def _serve(
             number = getattr(signal, name)
             handlers[number] = signal.signal(number, handle)
     try:
-        serving = asyncio.create_task(server.serve())
+        serving = asyncio.create_task(_listen(server))
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         if server.started:
+            gc.freeze()  # what is here stays: looking for garbage in it would make requests wait
             started(_url(server))
-        await serving
+        return await serving
     finally:
+        gc.unfreeze()
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+async def _listen(server: _Server) -> bool:
+    try:
+        await server.serve()
+    except SystemExit:  # how uvicorn says that it cannot, having logged why
+        return False
+    return True
 
 
 def _url(server: _Server) -> str:

@@ -33,7 +33,7 @@ asked, before the model is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from csa_games.errors import InputError
 from csa_games.guard.bundle import parse
@@ -51,16 +51,17 @@ class Call(NamedTuple):
     """What a gateway asks: `decides` is false for an answer of the model, which passes.
 
     `messages` are {"role": ..., "content": text}, the oldest first. `conversation` is who is
-    answered, None where the gateway says nothing of it. `observations` are the asks and signals
-    that the call carries, None without any.
+    answered; nothing where the gateway does not say, and then all who ask draw the same.
+    `observations` are the asks and signals that the call carries, None without any.
     """
 
     decides: bool
     messages: tuple[dict[str, str], ...]
-    conversation: str | None
+    conversation: str
     observations: object | None
 
 
+@runtime_checkable
 class Enforced(Protocol):
     """Of a ruling, what a gateway has to carry out."""
 
@@ -137,7 +138,7 @@ def read_agentgateway_request(
     return Call(
         decides=True,
         messages=messages,
-        conversation=headers.get(CONVERSATION) or None,
+        conversation=headers.get(CONVERSATION, ""),
         observations=_observations(headers.get(OBSERVATIONS), OBSERVATIONS),
     )
 
@@ -151,7 +152,7 @@ def read_agentgateway_response(
         "body.choices",
         list,
     )
-    return Call(decides=False, messages=(), conversation=None, observations=None)
+    return Call(decides=False, messages=(), conversation="", observations=None)
 
 
 def answer_agentgateway(body: Any, ruling: Enforced | None) -> dict[str, Any]:
@@ -244,13 +245,37 @@ def _expect(value: Any, where: str, kind: type) -> Any:
 
 
 def _messages(given: Sequence[Any], where: str) -> tuple[dict[str, str], ...]:
-    """Return the role and the text of each message."""
-    messages = []
+    """Return the role and the text of each message.
+
+    Messages of the user with no answer between them are one turn: what was not answered is still
+    asked. Parts that are no text leave their type, lest an image alone look like nothing.
+    """
+    messages: list[dict[str, str]] = []
+    waiting = None  # the place of what the user has said since the last answer
     for k, message in enumerate(given):
         _expect(message, f"{where}[{k}]", dict)
         role = _expect(message.get("role"), f"{where}[{k}].role", str)
-        messages.append({"role": role, "content": "\n".join(_texts(message.get("content")))})
+        text = _text(message.get("content"))
+        if role == "user":
+            if waiting is not None:
+                text = f"{messages.pop(waiting)['content']}\n\n{text}"
+            waiting = len(messages)
+        elif role == "assistant":
+            waiting = None
+        messages.append({"role": role, "content": text})
     return tuple(messages)
+
+
+def _text(content: Any) -> str:
+    """Return the content of a message as one text."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
+    return "\n".join("".join(_texts([part])) or _marked(part) for part in content)
+
+
+def _marked(part: Any) -> str:
+    """Return what stands for a part without a text."""
+    return f"[{part.get('type') if isinstance(part, dict) else type(part).__name__}]"
 
 
 def _texts(content: Any) -> list[str]:
@@ -277,13 +302,13 @@ def _first_of_last(messages: Sequence[Any], count: int) -> int:
     return sum(texts[: _last_of_user(messages)]) if sum(texts) == count else 0
 
 
-def _stamped(stamped: Mapping[str, Any], identity: Sequence[str]) -> str | None:
+def _stamped(stamped: Mapping[str, Any], identity: Sequence[str]) -> str:
     """Return the first identity that is there, with its name, so that no two kinds collide."""
     for name in identity:
         value = stamped.get(name)
         if isinstance(value, str) and value:
             return f"{name}={value}"
-    return None
+    return ""
 
 
 def _observations(found: Any, where: str) -> object | None:
