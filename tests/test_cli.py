@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,6 +82,8 @@ def test_every_command_of_the_design_is_there():
         *("guard decide", "efg export", "efg check", "bench", "schema", "doctor"),
         *("sweep", "experiment", "worth"),
         *("guard check", "guard replay", "guard drift"),
+        *("guard serve", "guard try", "guard nemo"),
+        *("diff", "sign", "keys new", "keys show", "fit"),
     }
 
 
@@ -143,13 +146,16 @@ def commands(run: Path, bundle: Path, folder: Path) -> dict[str, list[str]]:
         "diff": ["diff", str(bundle), str(bundle)],
         "keys new": ["keys", "new", "release", "--kind", "hmac", "-o", str(folder / "keys")],
         "keys show": ["keys", "show", str(folder / "shown" / "site.secret.json")],
-        "sign": ["sign", str(bundle), "--key", str(folder / "shown" / "site.secret.json")],
+        "sign": ["sign", str(folder / "to_sign"), "--key", str(folder / "shown/site.secret.json")],
         "guard decide": [
             *("guard", "decide", str(bundle), "--conversation", "c1", "--history", history)
         ],
         "guard replay": ["guard", "replay", str(folder / "log"), "--policy", str(bundle)],
         "guard drift": ["guard", "drift", str(folder / "log"), "--policy", str(bundle)],
         "guard check": ["guard", "check", str(bundle)],
+        "guard nemo": [
+            *("guard", "nemo", str(bundle), str(folder / "rails"), "--classifier", "mine:classify")
+        ],
         "efg export": ["efg", "export", "csa_oneshot", str(folder / "oneshot.efg")],
         "efg check": ["efg", "check", str(folder / "in.efg")],
         "bench": ["bench", "kuhn", "--engines", "scipy", "--quick"],
@@ -159,6 +165,7 @@ def commands(run: Path, bundle: Path, folder: Path) -> dict[str, list[str]]:
 
 
 NAMES = list(commands(Path(), Path(), Path()))
+WITH_SOMEBODY = {"guard serve", "guard try"}  # they wait for input: their own tests talk to them
 LOG = """\
 {"id": "a", "type": "benign", "events": [{"ask": "plain", "signal": "clear"}]}
 {"id": "b", "type": "malicious", "events": [{"ask": "plain", "signal": "flag"}]}
@@ -173,7 +180,7 @@ design = "designed"
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_in_text_and_in_json(name, run, bundle, tmp_path, capsys):
-    assert {" ".join(n.split()[:2]) for n in NAMES} >= set(LEAVES)
+    assert {" ".join(n.split()[:2]) for n in NAMES} >= set(LEAVES) - WITH_SOMEBODY
     if name == "efg check":
         assert main(["efg", "export", "csa_oneshot", str(tmp_path / "in.efg")]) == 0
         capsys.readouterr()
@@ -184,6 +191,8 @@ def test_every_command_in_text_and_in_json(name, run, bundle, tmp_path, capsys):
         with AuditLog(tmp_path / "log") as log:
             Deployment(bundle, audit=log).decide([("plain", "flag")], "c1")
     write_keys(tmp_path / "shown", "site", "hmac", b"x" * 32)
+    if name == "sign":
+        shutil.copytree(bundle, tmp_path / "to_sign")
     words = commands(run, bundle, tmp_path)[name]
     assert main(words) == 0
     text = capsys.readouterr().out
@@ -197,6 +206,8 @@ def test_every_command_in_text_and_in_json(name, run, bundle, tmp_path, capsys):
 
     if name == "keys new":  # nothing is overwritten
         words[2] = "another"
+    if name == "guard nemo":
+        words[3] = str(tmp_path / "more rails")
     assert main([*words, "--json"]) == 0
     out = capsys.readouterr().out
     assert out.count("\n") == 1

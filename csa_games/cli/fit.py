@@ -185,7 +185,7 @@ FIT = Command(
     (
         "csa fit log.jsonl.gz --map map.toml --base crisis_guidance --check",
         "csa fit log.jsonl.gz --map map.toml --base crisis_guidance -o fitted.toml",
-        "csa fit log.jsonl.gz --map map.toml --base my_scenario.toml -o fitted.toml --json",
+        "csa fit log.jsonl.gz --map map.toml --base mine.toml -o fitted.toml --json",
     ),
     _arguments,
     fit_logs,

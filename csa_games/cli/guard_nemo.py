@@ -51,7 +51,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 NEMO = Command(
     "write a configuration folder for NeMo Guardrails, the bundle inside",
-    ("csa guard nemo bundle rails --classifier my_classifier:classify --secret-file secret.key",),
+    ("csa guard nemo bundle rails --classifier mine:classify --secret-file key",),
     _arguments,
     write,
 )

@@ -169,7 +169,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 TRY = Command(
     "try a bundle: pick asks and signals turn by turn, and see what it answers and why",
-    ("csa guard try bundle", "printf '1\\n3\\n' | csa guard try bundle --json"),
+    ("csa guard try bundle", "csa guard try bundle --json < turns.txt"),
     _arguments,
     attempt,
 )

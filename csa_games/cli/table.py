@@ -149,8 +149,8 @@ EXPORT = Command(
     "write a run's response-strategy table as a bundle for the guard, or as CSV or JSON lines",
     (
         "csa export runs/crisis_guidance-pcfr+ bundle",
-        "csa export runs/crisis_guidance-pcfr+ bundle --sequence 2 --not-after 2027-03-31",
-        "csa export runs/crisis_guidance-pcfr+ bundle --sign keys/release-2026.secret.json",
+        "csa export runs/crisis_guidance-pcfr+ bundle --not-after 2027-03-31",
+        "csa export runs/crisis_guidance-pcfr+ bundle --sign keys/2026.secret.json",
         "csa export runs/crisis_guidance-pcfr+ table.csv --to csv",
     ),
     _export_arguments,
