@@ -143,10 +143,10 @@ PLAIN = ("plain", "clear", "comply")
         ),
         (
             [("plain", "clear", "refer"), ("plain", "clear")],
-            "BACKOFF",
+            "DEFAULT",
             "plain:clear>refer/plain:clear",
-            "~turn=2,ask=plain,signal=clear",
-            1,
+            "~",
+            3,
             "The response refer of turn 1 ended the conversation.",
         ),
         (

@@ -629,8 +629,22 @@ def test_following_past_a_response_that_ends(ladder):
         for decisions in (ladder.follow([("plain", "flag")] * 2, f"c{n}") for n in range(200))
         if decisions[0].action == "refer"
     )
-    assert ended[1].reason == "BACKOFF"
+    assert (ended[1].reason, ended[1].action) == ("DEFAULT", ladder.terms.default)
     assert "The response refer of turn 1 ended the conversation." in ended[1].explanation
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        [("plain", "clear")],
+        [("plain", None)],
+        [("no such ask", "clear")],
+        [("plain", "clear", "guide"), ("plain", "clear")],
+    ],
+)
+def test_going_on_does_not_undo_that_the_policy_ended_it(ladder, later):
+    decision = ladder.decide([("plain", "flag", "refer"), *later], "c1")
+    assert (decision.reason, decision.action) == ("DEFAULT", ladder.terms.default)
 
 
 def test_after_a_turn_of_the_ladder_what_it_played_counts(ladder):
@@ -642,10 +656,8 @@ def test_after_a_turn_of_the_ladder_what_it_played_counts(ladder):
 
 def test_following_is_linear(guard, monkeypatch):
     reads = []  # counted, not timed
-    play = type(guard.store).play
-    monkeypatch.setattr(
-        type(guard.store), "play", lambda store, key: reads.append(key) or play(store, key)
-    )
+    play = guard.store.play
+    monkeypatch.setattr(guard.store, "play", lambda key: reads.append(key) or play(key))
     for n in (2, 200, 400):
         reads.clear()
         assert len(guard.follow([("plain", "flag")] * n, "c1")) == n

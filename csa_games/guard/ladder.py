@@ -153,7 +153,9 @@ class Found(NamedTuple):
 def find(terms: Terms, store: Store, turns: Sequence[Turn], why: str = "") -> Found:
     """Return the row for the state that `turns` have led to: its own if it can be trusted.
 
-    `why` says why the turns make no state, when they do not: then one of them lacks a name.
+    `why` says why the turns make no state, when they do not: then one of them lacks a name. A
+    conversation that the policy has ended gets the constant response for good: a coarser row keeps
+    nothing of why it was ended, and going on must not undo it.
     """
     if len(turns) > terms.turns:
         why = f"The history has {len(turns)} turns, but the scenario ends after turn {terms.turns}."
@@ -171,7 +173,8 @@ def find(terms: Terms, store: Store, turns: Sequence[Turn], why: str = "") -> Fo
         else:
             return Found(row, 0, key, "")
     last = turns[-1]
-    for k, features in enumerate(terms.rungs):
+    stopped = any(turn.response in terms.ending_responses for turn in turns)
+    for k, features in enumerate(() if stopped else terms.rungs):
         # What was not seen cannot be kept.
         if ("ask" in features and last.ask is None) or (
             "signal" in features and last.signal is None
