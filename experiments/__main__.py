@@ -27,7 +27,8 @@ def index() -> str:
         "Each of these was made by `csa experiment NAME` (all of them: `make experiments`), whose "
         "report has the answer, and whose folder the rows, the pictures and where it was made. How "
         "fast the engine is: [speed](speed/results/speed.md); how good ascent is at commitments: "
-        "[commitment](commitment/report.md).",
+        "[commitment](commitment/report.md); how fast the guard is: [in process]"
+        "(guard/results/report.md) and [behind its server](guard-server/report.md).",
         "",
         "| experiment | question |",
         "|---|---|",
