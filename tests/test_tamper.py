@@ -339,6 +339,7 @@ JSON = st.recursive(
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(FILES), st.binary(max_size=40) | JSON.map(lambda v: json.dumps(v).encode()))
+@example(SCENARIO, b"null")
 @example(SCENARIO, b'{"name": "\\ud800"}')
 @example(RESPONSES, b'{"comply": {"mechanism": "pass", "text": "\\ud800", "ends": false}}')
 @example(GOLDEN, b'{"history": [], "conversation": "c"}')
