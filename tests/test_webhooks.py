@@ -107,6 +107,13 @@ def test_what_litellm_is_answered(ruling, answer):
     assert LITELLM.answer(litellm(), ruling) == answer
 
 
+def test_a_steer_reaches_every_prompt():
+    assert LITELLM.answer({"texts": ["a", "b"]}, STEERED)["texts"] == [
+        f"a\n\n{STEER} Be careful.",
+        f"b\n\n{STEER} Be careful.",
+    ]
+
+
 def test_of_a_message_in_parts_nothing_reaches_the_model():
     parts = [{"type": "text", "text": "part"}, {"type": "image_url"}, {"type": "text", "text": "2"}]
     messages = [*MESSAGES[:3], {"role": "user", "content": parts}, {"role": "tool", "content": "t"}]

@@ -18,7 +18,7 @@ None of them has a way to answer 200 with a text of ours. What a response comes 
     mechanism  LiteLLM                        agentgateway           Portkey
     pass       NONE                           pass                   verdict true
     steer      texts: the steer added to the  mask: a system         transformedData: a system
-               last one                       message added last     message added last
+               last one, or to each prompt    message added last     message added last
     text       texts: the last message made   reject: the text,      transformedData: the last
                an instruction to say it       with status 403        message made an instruction
     block      BLOCKED, which is HTTP 400     reject, status 403     verdict false
@@ -120,7 +120,9 @@ def answer_litellm(body: Any, ruling: Enforced | None) -> dict[str, Any]:
         return {"action": "NONE"}
     texts = list(body.get("texts") or [])
     if texts and ruling.text and ruling.mechanism == "steer":
-        texts[-1] = f"{texts[-1]}\n\n{STEER} {ruling.text}"
+        # Prompts are each answered; of messages, what follows the last text is.
+        first = len(texts) - 1 if body.get("structured_messages") else 0
+        texts[first:] = [f"{text}\n\n{STEER} {ruling.text}" for text in texts[first:]]
         return {"action": "GUARDRAIL_INTERVENED", "texts": texts}
     if texts and ruling.text and ruling.mechanism in ("text", "route"):
         # There have to be as many texts as before, or the gateway does not apply them.
