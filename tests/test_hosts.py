@@ -125,12 +125,14 @@ def test_classifiers_are_given_texts():
         {"role": "assistant", "content": None, "tool_calls": []},
         "nonsense",
         {"content": "whose?"},
+        {"role": 3, "content": {"type": ["x"]}},
     ]
     assert plain(given) == [
         {"role": "system", "content": "be kind"},
         {"role": "user", "content": "look\n[image_url]\nx\n[int]"},
         {"role": "assistant", "content": ""},
         {"role": "", "content": "whose?"},
+        {"role": "", "content": "[dict]"},
     ]
 
 
@@ -189,11 +191,17 @@ def test_a_classifier_that_fails_leaves_observations_missing(classify, settings,
     assert ruling.mechanism == "text", "the constant response of desk.toml"
 
 
+@pytest.mark.parametrize("messages", [None, [], [{"role": "system", "content": "x"}]])
+def test_where_nobody_asks_a_turn_is_decided_all_the_same(settings, messages):
+    """An ERROR would let it through where `on_error` is open."""
+    ruling = service({**settings, "on_error": "open"}).rule(messages, "c")
+    assert (ruling.decision.reason, ruling.mechanism) == ("DEFAULT", "text")
+
+
 def test_observations_keep_what_readers_read():
-    emitted = {"ask": "plain", "signal": {"reader": "r", "score": 0.5}, "why": "a text"}
-    assert observations(lambda messages: [emitted], conversation("Hello.")) == [
-        {"ask": "plain", "signal": {"reader": "r", "score": 0.5}}
-    ]
+    reading = {"ask": "plain", "signal": {"reader": "r", "score": 0.5}}
+    emitted = {**reading, "why": "a text", "response": "comply"}
+    assert observations(lambda messages: [emitted], conversation("Hello.")) == [reading]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +210,7 @@ def test_observations_keep_what_readers_read():
         ("keywords", "expected module:function"),
         ("no_such_module:f", "No module named"),
         ("csa_games.guard.adapters.examples.keywords:f", "has no attribute"),
-        ("csa_games.guard.adapters.examples.keywords:KEYWORDS", "is dict, expected a function"),
+        ("csa_games.guard.adapters.examples.keywords:KEYWORDS", "found dict, expected a function"),
     ],
 )
 def test_a_classifier_that_is_none(named, sentence):

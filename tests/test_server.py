@@ -331,7 +331,12 @@ def fail(messages):
 
 
 @pytest.mark.parametrize(
-    "broken", [None, fail, hang, lambda messages: "nonsense", lambda messages: None]
+    "broken",
+    [
+        *(None, fail, hang, lambda messages: "nonsense", lambda messages: None),
+        lambda messages: [{"ask": "plain"}] * 2,
+        lambda messages: [3] * 2,  # would be no history, which passes where errors do
+    ],
 )
 def test_without_a_classifier_that_works_the_ladder_answers(folder, broken, caplog):
     deployment = Deployment(folder, secret=SECRET)

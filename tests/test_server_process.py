@@ -177,7 +177,7 @@ def test_what_is_no_http_is_refused_and_headers_have_an_end(bundles, tmp_path):
     ("words", "code", "sentence"),
     [
         (["nowhere"], 2, "nowhere: found no folder there"),
-        (["BUNDLE", "--classifier", "x"], 2, "expected MODULE:FUNCTION"),
+        (["BUNDLE", "--classifier", "x"], 2, "expected module:function"),
         (["BUNDLE", "--classifier", "no_such_module:f"], 2, "No module named 'no_such_module'"),
         (["BUNDLE", "--classifier", "json:tool"], 2, "has no attribute 'tool'"),
         (["BUNDLE", "--classifier", "math:pi"], 2, "found float, expected a function"),

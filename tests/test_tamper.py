@@ -9,7 +9,7 @@ import os
 from contextlib import contextmanager
 
 import pytest
-from bundles import edited_json, files_of, sealed, sql, table, write
+from bundles import edited_json, files_of, sealed, sql, table, unsolved, write
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -28,8 +28,11 @@ from csa_games.guard.bundle import (
     parse,
     sha256,
 )
+from csa_games.guard.decide import from_files
 from csa_games.guard.deployment import Deployment
+from csa_games.guard.keys import turns_of
 from csa_games.guard.signing import check, new_keys, read_keys, sign
+from csa_games.guard.store import TRUSTED
 from csa_games.signing import write_keys
 
 EVERY = (MANIFEST, SIGNATURE, *FILES)
@@ -336,6 +339,7 @@ JSON = st.recursive(
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(FILES), st.binary(max_size=40) | JSON.map(lambda v: json.dumps(v).encode()))
+@example(SCENARIO, b"null")
 @example(SCENARIO, b'{"name": "\\ud800"}')
 @example(RESPONSES, b'{"comply": {"mechanism": "pass", "text": "\\ud800", "ends": false}}')
 @example(GOLDEN, b'{"history": [], "conversation": "c"}')
@@ -406,6 +410,78 @@ def test_cells_of_another_kind_are_answered_in_words(files, tmp_path, column, ce
     folder = write(tmp_path / "b", hostile(files, ROWS, rows))
     assert verify(folder).passed == (column == "loss" and cell == "NULL")  # as it was
     answered(folder)
+
+
+@pytest.fixture(scope="module")
+def unprobed(tmp_path_factory):
+    """Return the files of a bundle, and a row of it that no probe asks for."""
+    folder = tmp_path_factory.mktemp("unprobed") / "b"
+    unsolved().save(folder)
+    guard, files = Guard.load(folder), files_of(folder)
+    probes = [json.loads(line) for line in files[GOLDEN].splitlines()]
+    seen = {probe[name] for probe in probes for name in ("key", "key_used")}
+    rows = [row for row in guard.store.assistant() if row.trust == TRUSTED and row.posterior]
+    key = next(row.key for row in rows if row.key not in seen)
+    assert guard.decide(turns_of(key), "c").rung == 0
+    return files, key
+
+
+def decided(unprobed, folder, change):
+    """Return the fields of a decision by a row with that `change`."""
+    files, key = unprobed
+    rows = sql(files, f"UPDATE assistant SET {change} WHERE key = '{key}'")[ROWS]
+    guard = Guard.load(write(folder, hostile(files, ROWS, rows)))  # the probes come out
+    decision = guard.decide(turns_of(key), "c").as_dict()
+    canonical(decision)  # which takes no numbers that are not finite
+    return decision
+
+
+DAMAGES = [
+    *(f"{column} = {cell}" for column in COLUMNS[:-2] for cell in ("'text'", "x'00ff'", "''")),
+    *("trust = 'text'", "trust = x'00ff'", "trust = CAST(x'ff' AS TEXT)", "trust = 2"),
+    *("posterior_benign = NULL", "posterior_malicious = NULL", "value_refuse = NULL"),
+    *("probability_comply = 1e999", "probability_comply = -1e999"),
+    *("trust = 'noise', own_reach = NULL", "trust = 'refined', loss = NULL"),
+]
+
+
+@pytest.mark.parametrize("change", DAMAGES)
+def test_a_damaged_row_that_no_probe_asks_for_decides_nothing(unprobed, tmp_path, change):
+    decision = decided(unprobed, tmp_path / "b", change)
+    assert decision["rung"] > 0
+    assert decision["reason"] in ("BACKOFF", "DEFAULT")
+    assert "The row of this state is damaged." in decision["explanation"]
+
+
+@pytest.mark.parametrize("cell", ["1e999", "-1e999"])
+@pytest.mark.parametrize("column", COLUMNS[1:-2])
+def test_of_a_row_that_is_not_finite_only_what_it_plays_is_told(unprobed, tmp_path, column, cell):
+    decision = decided(unprobed, tmp_path / "b", f"{column} = {cell}")
+    assert decision["rung"] == 0
+    assert decision["posterior"] is decision["values"] is decision["margin"] is None
+    assert "What else is in the row that decided is damaged" in decision["explanation"]
+
+
+def test_a_damaged_row_of_the_ladder_is_passed_by(unprobed, tmp_path):
+    files, _ = unprobed
+    guard = Guard.load(write(tmp_path / "a", files))
+    history = [(None, "flag")]  # an ask that is missing
+    coarse = guard.decide(history, "c")
+    assert coarse.rung == len(guard.terms.rungs)
+    rows = sql(files, f"UPDATE assistant SET reach = 'x' WHERE key = '{coarse.key_used}'")[ROWS]
+    forged = from_files(hostile(files, ROWS, rows), check=False)
+    assert forged.decide(history, "c").reason == "DEFAULT"
+
+
+def test_a_row_that_can_no_longer_be_read_is_told_without(unprobed, tmp_path):
+    files, key = unprobed
+    guard = Guard.load(write(tmp_path / "b", files))
+    decision, told = (guard.decide(turns_of(key), "c") for _ in range(2))
+    assert told.posterior is not None
+    guard.store._connection.close()
+    assert decision.posterior is decision.values is decision.margin is None
+    assert "can no longer be read" in decision.explanation
+    assert decision.probabilities == told.probabilities
 
 
 def test_a_deep_manifest_is_refused_in_words(files, tmp_path):

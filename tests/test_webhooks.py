@@ -62,8 +62,14 @@ def test_a_call_of_litellm():
     )
     assert read(LITELLM, litellm(request_data={"session_id": "chosen"})).conversation == ""
     assert not read(LITELLM, litellm(input_type="response")).decides
+    # The end user is what a client says of itself.
+    named = {"user_api_key_user_id": "o", "user_api_key_end_user_id": "u"}
+    assert read(LITELLM, litellm(request_data=named)).conversation == "user_api_key_user_id=o"
+    del named["user_api_key_user_id"]
+    assert read(LITELLM, litellm(request_data=named)).conversation == ""
+    # Prompts are one turn, or the last of them alone would be decided on.
     bare = read(LITELLM, {"texts": ["a", "b"]})
-    assert [message["content"] for message in bare.messages] == ["a", "b"]
+    assert bare.messages == ({"role": "user", "content": "a\n\nb"},)
     seen = [{"ask": "plain", "signal": "flag"}]
     carried = litellm(additional_provider_specific_params={"csa": seen})
     assert read(LITELLM, carried).observations == seen
@@ -99,6 +105,13 @@ def test_a_call_of_litellm():
 )
 def test_what_litellm_is_answered(ruling, answer):
     assert LITELLM.answer(litellm(), ruling) == answer
+
+
+def test_a_steer_reaches_every_prompt():
+    assert LITELLM.answer({"texts": ["a", "b"]}, STEERED)["texts"] == [
+        f"a\n\n{STEER} Be careful.",
+        f"b\n\n{STEER} Be careful.",
+    ]
 
 
 def test_of_a_message_in_parts_nothing_reaches_the_model():

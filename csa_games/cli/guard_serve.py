@@ -2,9 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from csa_games.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from csa_games.guard.adapters.conversation import Classifier
     from csa_games.guard.deployment import Deployment
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -45,7 +44,7 @@ def _run(server: ModuleType, args: argparse.Namespace, deployment: "Deployment")
     loopback = args.host in LOOPBACK
     gate = server.app(
         deployment,
-        classify=None if args.classifier is None else _function(args.classifier),
+        classify=None if args.classifier is None else _classifier(args.classifier),
         accept_observations=args.accept_observations,
         identity=args.identity.split(",") if args.identity else (),
         limits=server.Limits(args.max_body, args.max_concurrent, args.timeout),
@@ -113,22 +112,13 @@ def _canary(given: str) -> tuple[Path, float]:
         ) from None
 
 
-def _function(given: str) -> Callable[[Any], Any]:
-    """Return the function that `module:function` names, modules in the working folder included."""
-    module, _, name = given.partition(":")
-    if not module or not name:
-        raise InputError(f"--classifier: found {given!r}, expected MODULE:FUNCTION")
+def _classifier(given: str) -> "Classifier":
+    """Return the classifier of that name, modules in the working folder included."""
+    from csa_games.guard.adapters.conversation import classifier_from
+
     if "" not in sys.path:
         sys.path.insert(0, "")
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"--classifier: {given}: {error}") from None
-    if not callable(found):
-        raise InputError(
-            f"--classifier: {given}: found {type(found).__name__}, expected a function"
-        )
-    return found
+    return classifier_from(given)
 
 
 def _line(path: str) -> str:

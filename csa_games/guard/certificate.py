@@ -75,7 +75,7 @@ class MissingRowError(LookupError):
     """An information set of the scenario has no row."""
 
 
-def dialogue_from(scenario: Mapping[str, Any]) -> Dialogue:
+def dialogue_from(scenario: Any) -> Dialogue:
     """Return the dialogue that `scenario`, the content of scenario.json, describes.
 
     The rules are those of the scenario file: the assistant gets α·satisfaction − β·severity·risk −

@@ -20,6 +20,8 @@ def state_in_words(turns: Sequence[Turn]) -> str:
 
 def row_in_words(terms: Terms, row: Row | None, rung: int) -> str:
     """Return which row decides, if any, and who it takes the user to be."""
+    if row is None and rung <= len(terms.rungs):
+        return "What else is in the row that decided is damaged, or can no longer be read."
     if row is None:
         return f"No row applies, so the constant response {terms.default} does."
     if rung == 0:

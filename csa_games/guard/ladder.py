@@ -164,7 +164,11 @@ def find(terms: Terms, store: Store, turns: Sequence[Turn], why: str = "") -> Fo
     if key is not None and not why:
         row = store.play(key)
         if row is None:
-            why = "The scenario holds this state to be impossible."
+            why = (
+                "The row of this state is damaged."
+                if store.holds(key)
+                else "The scenario holds this state to be impossible."
+            )
         elif row.trust == NOISE:
             why = (
                 "The row of this state is noise: the policy's own play leads here with probability "

@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, Union
 
@@ -134,6 +135,10 @@ def _ordered(rows: Iterable[Sequence[Cell]]) -> Iterator[Sequence[Cell]]:
 class Store:
     """The rows in `content`, a SQLite file; safe to share between threads.
 
+    A file may say anything while its hash is right. A row with a cell that is not of its type, or
+    no finite number, is damaged: by its key it is not found, though `holds` knows of it. Of what
+    `play` does not read it checks types alone, so that `get` may lack a row that it plays.
+
     Bytes are copied; `OnDisk` is read in place, as `csa_games.guard.content` says, through a page
     cache of `CACHED` bytes. `play(key)` is what the assistant's row of `key` plays, or None. Raises
     `BundleError` when the file is not one that `pack` writes.
@@ -162,11 +167,25 @@ class Store:
             )
 
     def get(self, key: str) -> Row | None:
-        """Return the assistant's row of `key`, or None."""
-        query = "SELECT * FROM assistant WHERE key = ?"
+        """Return the assistant's row of `key`; None where it is not there, damaged or unreadable.
+
+        Decisions that have been made ask for it to explain themselves, which must not fail.
+        """
+        query = f"SELECT * FROM assistant WHERE key = ? AND {_sound(self._terms)}"
+        try:
+            with self._lock:
+                cells = self._connection.execute(query, (key,)).fetchone()
+        except sqlite3.Error:
+            return None
+        # A sum of numbers is not finite where one of them is not.
+        sound = cells is not None and isfinite(sum(cell or 0.0 for cell in cells[2:]))
+        return self._row(cells) if sound else None
+
+    def holds(self, key: str) -> bool:
+        """Return whether the assistant has a row of `key`, damaged or not."""
         with self._lock:
-            cells = self._connection.execute(query, (key,)).fetchone()
-        return None if cells is None else self._row(cells)
+            query = "SELECT 1 FROM assistant WHERE key = ?"
+            return self._connection.execute(query, (key,)).fetchone() is not None
 
     def assistant(self) -> Iterator[Row]:
         """Yield every row of the assistant, ordered by key."""
@@ -257,15 +276,40 @@ def _player(
     It knows nothing of the store, which goes, and closes the connection, when nobody uses it.
     """
     shares = ", ".join(f"probability_{name}" for name in terms.responses)
-    query = f"SELECT trust, own_reach, {shares} FROM assistant WHERE key = ?"
+    query = f"SELECT trust, own_reach, {shares} FROM assistant WHERE key = ? AND {_sound(terms)}"
 
     @lru_cache(maxsize=REMEMBERED)
     def play(key: str) -> Play | None:
         with lock:
             cells = connection.execute(query, (key,)).fetchone()
-        return None if cells is None else Play(key, cells[0], cells[1], cells[2:])
+        sound = cells is not None and isfinite(sum(cells[2:]))
+        return Play(key, cells[0], cells[1], cells[2:]) if sound else None
 
     return play
+
+
+def _sound(terms: Terms) -> str:
+    """Return what is true, in SQL, of a row whose cells are of their types.
+
+    SQLite tells types without reading numbers: a row that is not remembered takes 1 us longer.
+    """
+    marks = " OR ".join(f"trust = '{mark}'" for mark in TRUST)  # IN would make a table of them
+    required = ["reach", *(f"probability_{name}" for name in terms.responses)]
+    posterior = [f"posterior_{name}" for name in terms.intents]
+    values = [f"value_{name}" for name in terms.responses]
+    conditions = [
+        f"({marks})",
+        *(f"typeof({name}) = 'real'" for name in required),
+        *(f"typeof({name}) IN ('real', 'null')" for name in ("own_reach", "margin", "loss")),
+        # Of these all are missing, or none.
+        *(f"typeof({name}) = typeof({posterior[0]})" for name in posterior[1:]),
+        *(f"typeof({name}) = typeof({values[0]})" for name in values[1:]),
+        *(f"typeof({name}) IN ('real', 'null')" for name in (posterior[0], values[0])),
+        # What is told of these rows.
+        f"(trust != '{NOISE}' OR own_reach IS NOT NULL)",
+        f"(trust != '{REFINED}' OR loss IS NOT NULL)",
+    ]
+    return " AND ".join(conditions)
 
 
 def _columns(terms: Terms) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ import inspect
 import logging
 import time
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any, cast
@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 from csa_games.errors import InputError
 from csa_games.guard import Guard
+from csa_games.guard.adapters.conversation import Classifier, checked, missing
 from csa_games.guard.adapters.webhooks import CONTRACTS, Call, Contract
 from csa_games.guard.deployment import MODES, Deployment
 from csa_games.server import openapi
@@ -27,18 +28,11 @@ from csa_games.server.metrics import CONTENT_TYPE, Metrics, family, sample
 
 LOG = logging.getLogger("csa_games.server")
 
-Classify = Callable[[Sequence[Mapping[str, str]]], Any]
-"""From messages, {"role", "content"} each, to {"ask", "signal"} for each message of the user.
-
-Each is a name of the scenario or what one of its readers reads; it may be a coroutine function.
-Other functions run in threads, several at a time.
-"""
-
 
 def app(
     deployment: Deployment,
     *,
-    classify: Classify | None = None,
+    classify: Classifier | None = None,
     accept_observations: bool = False,
     identity: Sequence[str] = (),
     limits: Limits | None = None,
@@ -47,11 +41,12 @@ def app(
 ) -> Gate:
     """Return the server of `deployment`, an ASGI application.
 
-    `classify` makes observations of the messages that gateways send. `accept_observations` takes
-    them from the gateway's request where it carries them, which is only safe where no client can
-    write there. `identity` replaces what each contract takes for who is answered. `token` has to
-    come with every request but those for health; `playground` serves a page to try the policy with,
-    which needs no token and so excludes one.
+    `classify` makes observations of the messages that gateways send; it may be a coroutine
+    function; others run in threads, several at a time. `accept_observations` takes them from the
+    gateway's request where it carries them, which is only safe where no client can write there.
+    `identity` replaces what each contract takes for who is answered. `token` has to come with every
+    request but those for health; `playground` serves a page to try the policy with, which needs no
+    token and so excludes one.
     """
     if playground and token is not None:
         raise InputError("playground: found a token as well; its page could not show one")
@@ -112,10 +107,11 @@ def _decide(deployment: Deployment, metrics: Metrics) -> Endpoint:
 
 
 Observe = Callable[[Call], Awaitable[object]]
-MISSING: Mapping[str, None] = {"ask": None, "signal": None}
 
 
-def _observer(classify: Classify | None, accept: bool, seconds: float, metrics: Metrics) -> Observe:
+def _observer(
+    classify: Classifier | None, accept: bool, seconds: float, metrics: Metrics
+) -> Observe:
     """Return how asks and signals of a call are found.
 
     They are missing where the classifier fails, is late, or has not one for each message of the
@@ -125,23 +121,20 @@ def _observer(classify: Classify | None, accept: bool, seconds: float, metrics: 
     async def observe(call: Call) -> object:
         if accept and call.observations is not None:
             return call.observations
-        turns = max(1, sum(message["role"] == "user" for message in call.messages))
+        given = list(call.messages)
         if classify is None:
-            return [MISSING] * turns
+            return missing(given)
         began = time.perf_counter()
         try:
             async with asyncio.timeout(seconds):
                 if inspect.iscoroutinefunction(classify):
-                    found = list(await classify(call.messages))
-                else:
-                    found = list(await asyncio.to_thread(classify, call.messages))
-            if len(found) != turns:
-                raise ValueError(f"found {len(found)} observations, expected {turns}")
-            return found
+                    return checked(await classify(given), call.messages)
+                # Checked in the thread, too: what it returns may be a generator.
+                return await asyncio.to_thread(lambda: checked(classify(given), call.messages))
         except Exception as error:  # it is somebody else's, and the call must get an answer
             LOG.error("the classifier raised %s", type(error).__name__)
             metrics.unclassified += 1
-            return [MISSING] * turns
+            return missing(call.messages)
         finally:
             metrics.classifying.observe(time.perf_counter() - began)
 

@@ -210,7 +210,7 @@ def _posts() -> dict[str, Schema]:
         "/beta/litellm_basic_guardrail_api": _post(
             "LiteLLM's generic guardrail",
             "Who is answered is what the proxy stamps: by default the first of "
-            "user_api_key_hash, user_api_key_user_id and user_api_key_end_user_id.",
+            "user_api_key_hash and user_api_key_user_id.",
             "gateways",
             _body(
                 _object(

@@ -1,4 +1,4 @@
-"""What every host shares: messages become observations, and a ruling becomes what the host does.
+"""What hosts and the server share: messages become observations, and rulings what a host does.
 
 A host has messages: texts with roles, all of the conversation. A table knows asks and signals. The
 user of a host plugs in a *classifier* between them,
@@ -27,20 +27,24 @@ INSTEAD = "I can't answer this here."
 """What a user is told where the host cannot steer the model, and has nothing better to say."""
 
 Message = dict[str, str]
-Classifier = Callable[[list[Message]], Sequence[Mapping[str, Any]]]
+Classifier = Callable[[list[Message]], Any]
+"""From messages to an observation for each turn; for the server it may be a coroutine function."""
 
 
 def classifier_from(named: str) -> Classifier:
-    """Return the function that `named`, as "module:function", stands for; `InputError` if none."""
+    """Return the function that `named`, as "module:function", stands for; `InputError` if none.
+
+    Whatever its module raises when it is imported makes it none, so that it is said in a sentence.
+    """
     module, _, function = named.partition(":")
     if not (module and function):
         raise InputError(f"classifier: found {named!r}, expected module:function")
     try:
         found = getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"classifier: {named}: {error}") from None
+    except Exception as error:  # it is somebody else's
+        raise InputError(f"classifier: {named}: {type(error).__name__}: {error}") from error
     if not callable(found):
-        raise InputError(f"classifier: {named} is {type(found).__name__}, expected a function")
+        raise InputError(f"classifier: {named}: found {type(found).__name__}, expected a function")
     classify: Classifier = found
     return classify
 
@@ -49,8 +53,8 @@ def plain(messages: object) -> list[Message]:
     """Return `messages` with role and text only: what a classifier is given; never raises.
 
     Messages of the user with no answer between them are one: what was not answered is still asked.
-    Parts of a content that are no text leave their type in brackets, so that nobody takes a message
-    of an image alone for an empty one.
+    What is no text in a content leaves its type in brackets, so that nobody takes a message of an
+    image alone for an empty one. What is no message is left out; a role that is no text is none.
     """
     if isinstance(messages, (str, bytes)) or not isinstance(messages, Sequence):
         return []
@@ -59,51 +63,71 @@ def plain(messages: object) -> list[Message]:
     for message in messages:
         if not isinstance(message, Mapping):
             continue
-        role, content = str(message.get("role", "")), text_of(message.get("content"))
+        role, content = message.get("role"), text_of(message.get("content"))
         if role == "user":
             if waiting is not None:
                 content = found.pop(waiting)["content"] + "\n\n" + content
             waiting = len(found)
         elif role == "assistant":
             waiting = None
-        found.append({"role": role, "content": content})
+        found.append({"role": role if isinstance(role, str) else "", "content": content})
     return found
 
 
 def text_of(content: object) -> str:
-    """Return the text of a message's content, of a string or of a list of parts."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, Sequence) and not isinstance(content, (bytes, bytearray)):
+    """Return the text of a message's content: a string, a list of parts, a part, or None."""
+    if content is None:
+        return ""
+    if isinstance(content, Sequence) and not isinstance(content, (str, bytes, bytearray)):
         return "\n".join(map(_part, content))
-    return ""
+    return _part(content)
 
 
 def _part(part: object) -> str:
     if isinstance(part, str):
         return part
-    if not isinstance(part, Mapping):
-        return f"[{type(part).__name__}]"
-    text = part.get("text")
-    return text if isinstance(text, str) else f"[{part.get('type')}]"
+    text, kind = (part.get("text"), part.get("type")) if isinstance(part, Mapping) else (None, None)
+    if isinstance(text, str):
+        return text
+    return f"[{kind if isinstance(kind, str) else type(part).__name__}]"
 
 
 def observations(classify: Classifier, messages: object) -> list[dict[str, Any]]:
-    """Return an observation for each message of the user, by `classify`; never raises.
+    """Return an observation for each turn of `messages`, by `classify`; never raises.
 
     Where the classifier fails, or returns anything else than one observation each, all are missing:
     the guard then goes down its ladder, and the decision says so.
     """
     given = plain(messages)
-    turns = sum(message["role"] == "user" for message in given)
     try:
-        found = [
-            {"ask": observation["ask"], "signal": observation["signal"]}
-            for observation in classify(given)
-        ]
+        return checked(classify(list(given)), given)
     except Exception:  # whatever somebody's classifier does, there must be an answer
-        found = []
-    return found if len(found) == turns else [{"ask": None, "signal": None}] * turns
+        return missing(given)
+
+
+def checked(found: Any, given: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return asks and signals of what a classifier `found`; raise unless it is one for each turn.
+
+    What else it returned is left out: a response, say, would make the whole history an ERROR.
+    """
+    seen = [{"ask": observation["ask"], "signal": observation["signal"]} for observation in found]
+    if len(seen) != _turns(given):
+        raise ValueError(f"found {len(seen)} observations, expected {_turns(given)}")
+    return seen
+
+
+def missing(given: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return what stands for the turns of messages that nothing is known about."""
+    return [{"ask": None, "signal": None}] * _turns(given)
+
+
+def _turns(given: Sequence[Message]) -> int:
+    """Return how many turns there are: messages of the user, but at least one.
+
+    Without any, something is to be answered all the same: no turn at all would be an ERROR, which
+    passes where `on_error` is open.
+    """
+    return max(1, sum(message["role"] == "user" for message in given))
 
 
 class Act(NamedTuple):
@@ -174,11 +198,17 @@ PLACES: dict[str, Callable[[list[Any], str], list[Any]]] = {
 """Where a steer goes: a system message at the end, the one at the start, or the user's message."""
 
 
+LITELLM_IDENTITY = ("user_api_key_hash", "user_api_key_user_id")
+"""What LiteLLM's proxy stamps of its own: the key, else its owner. The end user is the client's
+`user`, so whoever fills it in would draw again by a new one, and it has to be asked for."""
+
+
 def identity(stamps: Mapping[str, Any], names: Sequence[str]) -> str:
     """Return the conversation that draws stick to: the first of `names` that a host stamped.
 
-    It must be what a client cannot choose. Where there is none, it is the same for everybody: then
-    nobody draws again, but all draw the same.
+    Its name comes with it, so that no two kinds collide. It must be what a client cannot choose.
+    Where there is none, it is the same for everybody: then nobody draws again, but all draw the
+    same.
     """
     for name in names:
         if isinstance(stamps.get(name), str) and stamps[name]:

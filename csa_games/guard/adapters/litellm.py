@@ -19,7 +19,7 @@ Under `csa` stand the settings of `csa_games.guard.adapters.service`, and
     routes     the model that each response routes to, by the response's name
     instead    what the user is told where the model can be neither steered nor routed
     identity   what the proxy stamps on requests and draws stick to, the first of them that is
-               there; the default is the hash of the key
+               there; the default is the hash of the key, else its owner
 
 LiteLLM skips a guardrail whose settings are wrong and starts without it, if told so by a
 `ValueError`; this one raises `RefusedError`, which stops the proxy.
@@ -39,6 +39,7 @@ from csa_games.errors import InputError
 from csa_games.guard.adapters.conversation import (
     BLOCK,
     INSTEAD,
+    LITELLM_IDENTITY,
     PASS,
     PLACES,
     ROUTE,
@@ -58,7 +59,7 @@ OWN = {
     "place": "first",
     "routes": {},
     "instead": INSTEAD,
-    "identity": [STAMP + "hash"],  # whoever holds the key
+    "identity": list(LITELLM_IDENTITY),
 }
 """The settings of this host, and what they are unless set."""
 

@@ -18,7 +18,7 @@ None of them has a way to answer 200 with a text of ours. What a response comes 
     mechanism  LiteLLM                        agentgateway           Portkey
     pass       NONE                           pass                   verdict true
     steer      texts: the steer added to the  mask: a system         transformedData: a system
-               last one                       message added last     message added last
+               last one, or to each prompt    message added last     message added last
     text       texts: the last message made   reject: the text,      transformedData: the last
                an instruction to say it       with status 403        message made an instruction
     block      BLOCKED, which is HTTP 400     reject, status 403     verdict false
@@ -36,6 +36,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from csa_games.errors import InputError
+from csa_games.guard.adapters.conversation import LITELLM_IDENTITY, Message, identity, plain
 from csa_games.guard.bundle import parse
 
 CONVERSATION, OBSERVATIONS = "x-csa-conversation", "x-csa-observations"
@@ -56,7 +57,7 @@ class Call(NamedTuple):
     """
 
     decides: bool
-    messages: tuple[dict[str, str], ...]
+    messages: tuple[Message, ...]
     conversation: str
     observations: object | None
 
@@ -87,9 +88,10 @@ class Contract(NamedTuple):
     identity: tuple[str, ...] = ()
 
 
-def read_litellm(body: Any, headers: Mapping[str, str], identity: Sequence[str]) -> Call:
+def read_litellm(body: Any, headers: Mapping[str, str], names: Sequence[str]) -> Call:
     """Return the call in a body of LiteLLM's generic guardrail.
 
+    Texts without messages are prompts, which nobody has answered: one turn, judged together.
     Observations may stand in `additional_provider_specific_params.csa`.
     """
     _expect(body, "", dict)
@@ -106,8 +108,8 @@ def read_litellm(body: Any, headers: Mapping[str, str], identity: Sequence[str])
     return Call(
         decides=kind == "request",
         messages=_messages(structured, "structured_messages")
-        or tuple({"role": "user", "content": text} for text in texts),
-        conversation=_stamped(stamped, identity),
+        or tuple(plain([{"role": "user", "content": text} for text in texts])),
+        conversation=identity(stamped, names),
         observations=_observations(extra.get("csa"), f"{params}.csa"),
     )
 
@@ -118,7 +120,9 @@ def answer_litellm(body: Any, ruling: Enforced | None) -> dict[str, Any]:
         return {"action": "NONE"}
     texts = list(body.get("texts") or [])
     if texts and ruling.text and ruling.mechanism == "steer":
-        texts[-1] = f"{texts[-1]}\n\n{STEER} {ruling.text}"
+        # Prompts are each answered; of messages, what follows the last text is.
+        first = len(texts) - 1 if body.get("structured_messages") else 0
+        texts[first:] = [f"{text}\n\n{STEER} {ruling.text}" for text in texts[first:]]
         return {"action": "GUARDRAIL_INTERVENED", "texts": texts}
     if texts and ruling.text and ruling.mechanism in ("text", "route"):
         # There have to be as many texts as before, or the gateway does not apply them.
@@ -129,9 +133,7 @@ def answer_litellm(body: Any, ruling: Enforced | None) -> dict[str, Any]:
     return {"action": "BLOCKED", "blocked_reason": _said(ruling)}
 
 
-def read_agentgateway_request(
-    body: Any, headers: Mapping[str, str], identity: Sequence[str]
-) -> Call:
+def read_agentgateway_request(body: Any, headers: Mapping[str, str], names: Sequence[str]) -> Call:
     """Return the call in a body of agentgateway's `/request`; the rest is in headers."""
     given = _expect(_expect(body, "", dict).get("body"), "body", dict)
     messages = _messages(_expect(given.get("messages"), "body.messages", list), "body.messages")
@@ -143,9 +145,7 @@ def read_agentgateway_request(
     )
 
 
-def read_agentgateway_response(
-    body: Any, headers: Mapping[str, str], identity: Sequence[str]
-) -> Call:
+def read_agentgateway_response(body: Any, headers: Mapping[str, str], names: Sequence[str]) -> Call:
     """Return the call in a body of agentgateway's `/response`: nothing to decide."""
     _expect(
         _expect(_expect(body, "", dict).get("body"), "body", dict).get("choices"),
@@ -170,7 +170,7 @@ def answer_agentgateway(body: Any, ruling: Enforced | None) -> dict[str, Any]:
     return {"action": {"body": _said(ruling), "status_code": 403, "reason": ruling.enforced}}
 
 
-def read_portkey(body: Any, headers: Mapping[str, str], identity: Sequence[str]) -> Call:
+def read_portkey(body: Any, headers: Mapping[str, str], names: Sequence[str]) -> Call:
     """Return the call in a body of Portkey's webhook guardrail.
 
     Identity and observations stand in its `metadata`, whose values are texts: `csa` is JSON.
@@ -191,7 +191,7 @@ def read_portkey(body: Any, headers: Mapping[str, str], identity: Sequence[str])
     return Call(
         decides=event == "beforeRequestHook",
         messages=messages,
-        conversation=_stamped(metadata, identity),
+        conversation=identity(metadata, names),
         observations=_observations(metadata.get("csa"), "metadata.csa"),
     )
 
@@ -221,7 +221,7 @@ CONTRACTS = {
         answer_litellm,
         # Where one key serves many people, and your own service, not they, fills in `user`, the
         # end user should come first.
-        ("user_api_key_hash", "user_api_key_user_id", "user_api_key_end_user_id"),
+        LITELLM_IDENTITY,
     ),
     "/request": Contract(read_agentgateway_request, answer_agentgateway),
     "/response": Contract(read_agentgateway_response, answer_agentgateway),
@@ -244,38 +244,12 @@ def _expect(value: Any, where: str, kind: type) -> Any:
     return value
 
 
-def _messages(given: Sequence[Any], where: str) -> tuple[dict[str, str], ...]:
-    """Return the role and the text of each message.
-
-    Messages of the user with no answer between them are one turn: what was not answered is still
-    asked. Parts that are no text leave their type, lest an image alone look like nothing.
-    """
-    messages: list[dict[str, str]] = []
-    waiting = None  # the place of what the user has said since the last answer
+def _messages(given: Sequence[Any], where: str) -> tuple[Message, ...]:
+    """Return the role and the text of each message, as `plain` has them."""
     for k, message in enumerate(given):
         _expect(message, f"{where}[{k}]", dict)
-        role = _expect(message.get("role"), f"{where}[{k}].role", str)
-        text = _text(message.get("content"))
-        if role == "user":
-            if waiting is not None:
-                text = f"{messages.pop(waiting)['content']}\n\n{text}"
-            waiting = len(messages)
-        elif role == "assistant":
-            waiting = None
-        messages.append({"role": role, "content": text})
-    return tuple(messages)
-
-
-def _text(content: Any) -> str:
-    """Return the content of a message as one text."""
-    if not isinstance(content, list):
-        return content if isinstance(content, str) else ""
-    return "\n".join("".join(_texts([part])) or _marked(part) for part in content)
-
-
-def _marked(part: Any) -> str:
-    """Return what stands for a part without a text."""
-    return f"[{part.get('type') if isinstance(part, dict) else type(part).__name__}]"
+        _expect(message.get("role"), f"{where}[{k}].role", str)
+    return tuple(plain(given))
 
 
 def _texts(content: Any) -> list[str]:
@@ -300,15 +274,6 @@ def _first_of_last(messages: Sequence[Any], count: int) -> int:
     """
     texts = [len(_texts(message.get("content"))) for message in messages]
     return sum(texts[: _last_of_user(messages)]) if sum(texts) == count else 0
-
-
-def _stamped(stamped: Mapping[str, Any], identity: Sequence[str]) -> str:
-    """Return the first identity that is there, with its name, so that no two kinds collide."""
-    for name in identity:
-        value = stamped.get(name)
-        if isinstance(value, str) and value:
-            return f"{name}={value}"
-    return ""
 
 
 def _observations(found: Any, where: str) -> object | None:
