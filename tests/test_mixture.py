@@ -180,12 +180,8 @@ def test_known_kinds_have_multinomial_variances():
 
 
 @pytest.fixture(scope="module")
-def attacks():
-    from conftest import SHARED
-
-    if not (SHARED / "data").is_dir():
-        pytest.skip("the folder of published data is not beside this checkout")
-    turns, happened = first_successes(SHARED / "data")
+def attacks(shared_data):
+    turns, happened = first_successes(shared_data)
     hit, last = happened & (turns < 8), np.minimum(turns, 7)
     # Outcomes: failure and success in round 1, and in later rounds up to the first success.
     first = last == 0

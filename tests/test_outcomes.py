@@ -310,6 +310,7 @@ def test_a_perfect_classifier_tells_everything_in_the_first_turn():
         {"intents": [n], "asks": ["plain"], "probabilities": {n: 1.0}, "source": "assumption"}
         for n in intents
     ]
+    content["readers"] = []  # they give the signals that were
     content["baselines"]["threshold"] = dict.fromkeys(intents, "comply")
     game = factored_game(scenario_from(content, "x"))
     prior = [part["prior"]["value"] for part in content["intents"]]
