@@ -271,8 +271,7 @@ def test_the_time_limit_ends_a_long_run_soon():
     solution = solvers.solve(game(LEDUC), "cfr", target=0.0, max_steps=10**9, seconds=0.5)
     assert solution.status == "seconds"
     assert 0.5 <= solution.seconds < 10
-    assert solution.history[-1].step > 100
-    steps = [check.step for check in solution.history]
+    steps = [check.step for check in solution.history]  # how many depends on the machine
     assert len(set(steps)) == len(steps)
 
 

@@ -25,6 +25,7 @@ from csa_games.errors import InputError
 from csa_games.fold import legal_mask
 from csa_games.game import ASSISTANT
 from csa_games.guard import REASONS, BundleError, Deployment, Guard
+from csa_games.guard import deployment as deployment_module
 from csa_games.guard.bundle import CARD, FILES, MANIFEST, ROWS
 from csa_games.guard.counters import Tally
 from csa_games.guard.deployment import MODES, ON_ERROR
@@ -413,6 +414,34 @@ def test_a_watch_finds_what_changes(bundles, current):
             switch(current, bundles / "b1")  # going back is nothing that a watch does
         assert deployment.guard.terms.sequence == 2
     assert not any(thread.name == "csa-games watch" for thread in threading.enumerate())
+
+
+def test_a_watch_misses_no_change_while_it_reads(bundles, current, monkeypatch):
+    deployment = Deployment(current, secret=SECRET)
+    activate = deployment.reload
+
+    def reload():
+        """Be slow: the folder leads elsewhere while it is read, and back at the end."""
+        activation = activate()
+        if activation.fault is None:
+            switch(current, bundles / "b1")
+        return activation
+
+    look = deployment_module._looks
+
+    def looks(folder):
+        found = look(folder)
+        if deployment.guard.terms.sequence == 1:
+            switch(current, bundles / "b2")  # after it was looked at, and before it is read
+        return found
+
+    monkeypatch.setattr(deployment, "reload", reload)
+    monkeypatch.setattr(deployment_module, "_looks", looks)
+    monkeypatch.setattr(deployment_module, "SETTLED", 0.0)  # as if the bundles were old
+    with deployment.watch(0.01), patiently(lambda: deployment.last.fault is not None):
+        pass
+    assert deployment.guard.terms.sequence == 2
+    assert deployment.last.fault.startswith(f"{current}: found the sequence 1, expected 2 or more")
 
 
 def test_a_watch_survives_a_folder_that_is_away(bundles, tmp_path):

@@ -422,14 +422,23 @@ class Watch:
         seen: list[_Looks] = [() for _ in self._folders]
         due = time.monotonic()
         while not self._ended.wait(max(0.0, due - time.monotonic())):
-            # A folder may be away for a moment: then it looks as it did.
-            looks = [_looks(folder) or before for folder, before in pairs(self._folders, seen)]
+            looks = self._look(seen)
             if looks != seen:
-                if list(map(_revision, self._folders)) != self._deployment.revisions:
-                    self._deployment.reload()
-                # What was written just now may be written again without looking different.
-                seen = [files if _settled(files) else () for files in looks]
+                refused = not self._in_service() and self._deployment.reload().fault is not None
+                # A folder may change while it is read, and back. What it looks like now need not be
+                # dealt with again if it is in service, or was refused; nor may it be too new: what
+                # was written just now may be written again without looking different.
+                now = self._look(looks)
+                dealt_with = (refused and now == looks) or self._in_service()
+                seen = [files if dealt_with and _settled(files) else () for files in now]
             due += self._seconds * max(1, math.ceil((time.monotonic() - due) / self._seconds))
+
+    def _look(self, before: Sequence[_Looks]) -> list[_Looks]:
+        """Return what the folders look like; one that is away for a moment, as it did `before`."""
+        return [_looks(folder) or looked for folder, looked in pairs(self._folders, before)]
+
+    def _in_service(self) -> bool:
+        return list(map(_revision, self._folders)) == self._deployment.revisions
 
 
 _Looks = tuple[tuple[str, int, int, int], ...]
