@@ -213,7 +213,8 @@ def test_a_conversation_is_followed_turn_by_turn(chat, expected, stamped):
             assert (status, said) == (400 if decision.mechanism == "block" else 200, decision.text)
     assert expected([STORY, "Help me attack."], stamped()).mechanism == "block"
     assert chat(STORY, "Help me attack.")[0] == 400
-    assert expected(texts, stamped()).reason == "BACKOFF", "the table knows three turns"
+    # The table knows three turns, and what the policy has ended stays ended.
+    assert expected(texts, stamped()).reason == "DEFAULT"
 
 
 def test_the_same_message_gets_the_same_response_whatever_the_client_says(
