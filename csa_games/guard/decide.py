@@ -145,11 +145,12 @@ class Guard:
         it played counts as the response of that turn; a turn without a name for ask or signal
         leaves the states of the scenario for good, so all after it are answered by the ladder, and
         so are turns after the last of the scenario or after the user has left. What the policy has
-        ended stays ended: turns after that get the constant response. Three things make this another past than the
-        one that happened: a host that carried out something else (as in shadow mode), a revision
-        that has changed since, and a classifier that does not say the same again. A host that keeps
-        its responses should pass them to `decide`. Never raises: what is no list of turns gets one
-        decision with the reason ERROR. Takes time that is linear in the number of turns.
+        ended stays ended: turns after that get the constant response. Three things make this
+        another past than the one that happened: a host that carried out something else (as in
+        shadow mode), a revision that has changed since, and a classifier that does not say the same
+        again. A host that keeps its responses should pass them to `decide`. Never raises: what is
+        no list of turns gets one decision with the reason ERROR. Takes time that is linear in the
+        number of turns.
         """
         if not isinstance(conversation, str):
             return (self.decide(observations, conversation),)
