@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from csa_games.errors import InputError
+from csa_games.guard.certificate import MOST_TURNS
 from csa_games.scenario_errors import Expected, sentences
 
-MOST_TURNS = 50
 MOST_NAMES = 32  # intents, asks, signals, responses: each
 
 Name = Annotated[
