@@ -33,7 +33,6 @@ from scipy.special import stdtrit
 
 from csa_games.calibration.estimates import Estimate
 from csa_games.errors import InputError
-from csa_games.words import percent
 
 FOLDS = 5
 BINS = 20  # of the histograms of propensities
@@ -289,9 +288,9 @@ def _check_seen(
 def _check_overlap(found: Overlap) -> None:
     if found.clipped > MOST_CLIPPED:
         raise InputError(
-            f"overlap is too poor: at {percent(found.clipped)} of the turns the response is all "
-            f"but certain or ruled out (a propensity beyond {CLIP} to {1 - CLIP}), expected at most "
-            f"{percent(MOST_CLIPPED)}; compare responses that are given in like situations"
+            f"overlap is too poor: at {found.clipped:.0%} of the turns the response is all "
+            f"but certain or ruled out (a propensity beyond {CLIP} to {1 - CLIP}), expected at "
+            f"most {MOST_CLIPPED:.0%}; compare responses that are given in like situations"
         )
     worth = min(found.effective_given, found.effective_other)
     if worth < LEAST_SEEN:

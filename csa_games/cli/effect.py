@@ -11,7 +11,7 @@ from csa_games.cli.fit import base_scenario, reading_logs
 from csa_games.cli.output import clean, facts, grid, number, whole
 from csa_games.cli.progress import waiting
 from csa_games.errors import InputError
-from csa_games.words import join, percent
+from csa_games.words import join
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,11 +124,13 @@ def _asked(args: argparse.Namespace, seen: "Decisions", base: "Scenario") -> _Qu
             raise InputError(f"--on: is missing, and no ask of {base.name} ends the conversation")
         y, known = np.isin(seen.reaction, on), seen.reaction >= 0
         what = f"how often users {_named(asks, on)}"
+    if not known.any():
+        raise InputError(f"no turn of the log tells {what}: nothing of the kind was recorded")
     a = np.isin(seen.response, of)
     either = a | np.isin(seen.response, against)
     return _Question(
         _named(responses, of),
-        "any other" if args.against is None else _named(responses, against),
+        "any other response" if args.against is None else _named(responses, against),
         what,
         y.astype(np.float64),
         a,
@@ -196,7 +198,7 @@ def _show(
         ("covariates", ", ".join(names) or "none"),
         (
             "propensities",
-            f"{overlap.lowest:.3f} to {overlap.highest:.3f}, {percent(overlap.clipped)} clipped",
+            f"{overlap.lowest:.3f} to {overlap.highest:.3f}, {overlap.clipped:.1%} clipped",
         ),
         (
             "turns are worth",
