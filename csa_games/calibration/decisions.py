@@ -221,5 +221,10 @@ def _joined(parts: Sequence[_Part]) -> Decisions:
 def _column(values: Sequence[bool | float | str | None]) -> Shaped[np.ndarray, " D"]:
     """Return numbers if all that was recorded are, else labels."""
     if any(isinstance(value, str) for value in values):
-        return np.array(["" if value is None else str(value) for value in values], object)
+        labels = [value if isinstance(value, str) else _label(value) for value in values]
+        return np.array(labels, object)
     return np.array([np.nan if value is None else float(value) for value in values])
+
+
+def _label(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
