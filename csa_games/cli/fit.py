@@ -99,8 +99,6 @@ def _numbers(fitted: "Fitted") -> dict[str, Any]:
     }
     return {
         "estimates": rows,
-        "kernels": fitted.kernels,
-        "channels": fitted.channels,
         "remarks": fitted.remarks,
     }
 
@@ -138,15 +136,8 @@ def _show_fitted(console: "Console", fitted: "Fitted", out: str, survey: "Survey
     console.print()
     for remark in fitted.remarks:
         console.print(clean(remark))
-    doubts = "".join(
-        f" --{name} {radius:.4f}"
-        for name, radius in (("kernels", fitted.kernels), ("channels", fitted.channels))
-        if radius > 0
-    )
     console.print(
-        f"\nsaved {clean(out)}\n"
-        f"Next: csa solve {clean(shlex.quote(out))} --method robust{doubts}\n"
-        "      (within these distances lies every interval of a row that was seen)",
+        f"\nsaved {clean(out)}\nNext: csa solve {clean(shlex.quote(out))} --method robust",
         soft_wrap=True,
     )
 
