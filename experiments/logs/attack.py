@@ -400,11 +400,10 @@ def policies(priors: Sequence[float], turns: int) -> list[Row]:
     """Return the fitted scenario, and what policies guarantee in it at each prior."""
     found = scenario_of()
     rows = estimates(found)
-    rows.append(result("radius", ATTACKER, "kernels", found.kernels))
     for prior in priors:
         of = f"{prior:g}"
         scenario = override(with_prior(found.scenario, ATTACKER, prior), {"turns": turns})
-        solution = robustly(scenario, kernels=found.kernels, payoffs=True)
+        solution = robustly(scenario)
         robust = solution.robustness
         assert robust is not None  # of this method
         rows += [
@@ -417,7 +416,7 @@ def policies(priors: Sequence[float], turns: int) -> list[Row]:
             result("secured", of, "turns", turns),
         ]
         for response in ("answer", "refuse"):
-            plain = robustly(always(scenario, response), kernels=found.kernels, payoffs=True)
+            plain = robustly(always(scenario, response))
             assert plain.robustness is not None
             rows.append(result("secured", of, f"always {response}", plain.robustness.value))
     return rows

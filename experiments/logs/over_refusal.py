@@ -226,17 +226,16 @@ def guard(model: str, priors: Sequence[float]) -> list[Row]:
     """Return the fitted scenario of a model, and what guards of it secure at each prior."""
     found = scenario_of(model)
     rows = estimates(found, model)
-    rows.append(result("radius", model, "kernels", found.kernels))
     naive = judged_scenario(found.scenario, model)
     for prior in priors:
         of = f"{model}, prior {prior:g}"
         scenario = with_prior(found.scenario, UNSAFE, prior)
-        solution = robustly(scenario, kernels=found.kernels, payoffs=True)
-        plain = robustly(always(scenario, "pass"), kernels=found.kernels, payoffs=True)
+        solution = robustly(scenario)
+        plain = robustly(always(scenario, "pass"))
         robust = solution.robustness
         assert robust is not None  # of this method
         assert plain.robustness is not None
-        misled = robustly(with_prior(naive, UNSAFE, prior))
+        misled = robustly(with_prior(naive, UNSAFE, prior), kernels=0.0, payoffs=False)
         (row,) = compare(factored_game(scenario), {"policy": np.asarray(misled.policy[ASSISTANT])})
         rows += [
             result("secured", of, "robust", robust.value),

@@ -136,8 +136,13 @@ def estimates(found: Fitted, of: str = "fitted") -> list[Row]:
 
 
 def robustly(scenario: Scenario, **doubts: object) -> Solution:
-    """Return the policy that is robust to `doubts` (see `solvers.robust`), of the prior given."""
-    return solvers.solve(factored_game(scenario), "robust", **{"radius": 0.0} | doubts)
+    """Return the policy that is robust to what the file leaves open, at the priors given.
+
+    Those are the intervals of rows and, unless `doubts` say otherwise, payoffs (`solvers.robust`).
+    """
+    return solvers.solve(
+        factored_game(scenario), "robust", **{"radius": 0.0, "payoffs": True} | doubts
+    )
 
 
 def always(scenario: Scenario, response: str) -> Scenario:
