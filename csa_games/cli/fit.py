@@ -36,12 +36,12 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
 
     if not args.check and args.out is None:
         raise InputError("-o: is missing, expected the file to write the fitted scenario to")
-    reading, base = read_mapping(args.map), _base(args.base)
+    reading, base = read_mapping(args.map), base_scenario(args.base)
     wanted = fittable(base, reading)
     codes = coder(reading, base)
     gathered = Shown(contexts(base, wanted, reading.latent)) if reading.latent else None
     each = None if gathered is None or args.check else gathered.add
-    with _reading() as progress:
+    with reading_logs() as progress:
         survey, counts = surveyed(args.logs, codes, wanted, progress, each)
     if args.check:
         data = asdict(survey) | {"ok": not survey.faults}
@@ -62,14 +62,15 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
     )
 
 
-def _base(asked: str) -> "Scenario":
+def base_scenario(asked: str) -> "Scenario":
+    """Return the scenario of that name or in that file."""
     from csa_games.scenario import builtin_scenarios, read_scenario
 
     return read_scenario(builtin_scenarios().get(asked, Path(asked)))
 
 
 @contextmanager
-def _reading() -> Iterator[Callable[[int, int], None]]:
+def reading_logs() -> Iterator[Callable[[int, int], None]]:
     """Yield a function that shows how far a log is read: a bar, or a line now and then."""
     if sys.stderr.isatty():
         from csa_games.cli.progress import counting
