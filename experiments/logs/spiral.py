@@ -403,8 +403,8 @@ AFTER_NONE = "fitted: intents.delusional.kernel.after.none"
 
 SUPPORTED = """\
 - Supported: that risky turns follow risky ones, for each of the four models; that adjusting for \
-model, subject and the turn before takes away about half of what a protective act seems to do; that \
-conversations that go off the rails have more risky acts.
+model, subject and the turn before takes away about half of what a protective act seems to do; \
+that conversations that go off the rails have more risky acts.
 - Not supported: that protecting once changes what comes: an association, adjusted for little; \
 anything of real people, for users are simulated and never leave; other models; what follows a \
 plain answer to a delusional user; whether fewer protective acts go with worse conversations; two \
@@ -470,7 +470,7 @@ def charts(rows: Sequence[Row]) -> dict[str, Chart]:
                     for what in _adjusted(found)
                 ]
             },
-            "P(next turn only risky), after a protective act less after none",
+            "difference in P(next turn only risky)",
         ),
         "scores": whiskers(
             {"mean": [(of, *found.point("scores", of, "off_rails")) for of in found.of("scores")]},
