@@ -186,7 +186,7 @@ def by_model(kind: str, found: Sequences, draw: np.random.Generator) -> list[Row
     pooled = _log_likelihood(found, known, other) / other.sum()
     apart = sum(
         _log_likelihood(found, known & (model == name), other & (model == name))
-        for name in set(found.model)
+        for name in sorted(set(found.model))
     )
     n = int(other.sum())
     rows.append(result("held out", kind, "pooled", pooled, n=n))
