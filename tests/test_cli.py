@@ -83,7 +83,7 @@ def test_every_command_of_the_design_is_there():
         *("sweep", "experiment", "worth"),
         *("guard check", "guard replay", "guard drift"),
         *("guard serve", "guard try", "guard nemo"),
-        *("diff", "sign", "keys new", "keys show", "fit"),
+        *("diff", "sign", "keys new", "keys show", "fit", "effect"),
     }
 
 
@@ -137,6 +137,10 @@ def commands(run: Path, bundle: Path, folder: Path) -> dict[str, list[str]]:
             *("fit", str(folder / "log.jsonl"), "--map", str(folder / "map.toml")),
             *("--base", "csa_oneshot", "-o", str(folder / "fitted.toml")),
         ],
+        "effect": [
+            *("effect", str(folder / "log.jsonl"), "--map", str(folder / "map.toml")),
+            *("--base", "csa_oneshot", "--of", "refuse", "--outcome", "score"),
+        ],
         "experiment": ["experiment"],
         "worth": ["worth", "csa_oneshot"],
         "report": ["report", str(run), "-o", str(folder / "page.html")],
@@ -170,6 +174,11 @@ LOG = """\
 {"id": "a", "type": "benign", "events": [{"ask": "plain", "signal": "clear"}]}
 {"id": "b", "type": "malicious", "events": [{"ask": "plain", "signal": "flag"}]}
 """
+SCORES = "".join(
+    f'{{"id": "{k}", "events": [{{"strategy": "{("comply", "refuse")[k % 2]}"}}], '
+    f'"outcome": {{"score": {k % 7}}}}}\n'
+    for k in range(60)
+)
 MAP = """\
 format = 1
 name = "two"
@@ -184,8 +193,8 @@ def test_every_command_in_text_and_in_json(name, run, bundle, tmp_path, capsys):
     if name == "efg check":
         assert main(["efg", "export", "csa_oneshot", str(tmp_path / "in.efg")]) == 0
         capsys.readouterr()
-    if name == "fit":
-        (tmp_path / "log.jsonl").write_text(LOG)
+    if name in ("fit", "effect"):
+        (tmp_path / "log.jsonl").write_text(LOG if name == "fit" else SCORES)
         (tmp_path / "map.toml").write_text(MAP)
     if name in ("guard replay", "guard drift"):
         with AuditLog(tmp_path / "log") as log:

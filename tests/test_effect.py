@@ -304,7 +304,7 @@ def test_overlap_is_told():
         ({"y": lambda y: np.zeros(400)}, "hardly varies: found 0 of "),
         ({"y": lambda y: (np.arange(400) < 8).astype(float)}, "hardly varies: found "),
         ({"y": lambda y: np.where(np.arange(400) == 3, np.nan, y)}, "no finite numbers"),
-        ({"level": 90}, "found the level 90"),
+        ({"level": 90.0}, "found the level 90"),
     ],
 )
 def test_what_the_data_cannot_carry_is_refused(change, said):

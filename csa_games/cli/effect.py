@@ -298,10 +298,10 @@ EFFECT = Command(
     "the effect of a response on what happens next, by labelled logs of conversations",
     (
         "csa effect log.jsonl.gz --map map.toml --base crisis_guidance --of refuse",
-        "csa effect log.jsonl --map map.toml --base mine.toml --of refuse --against partial "
-        "--on leave,migrate",
-        "csa effect log.jsonl --map map.toml --base mine.toml --of guide --outcome safety "
-        "--given type,turn --plot overlap",
+        "csa effect log.jsonl --map map.toml --base mine.toml --of refuse \\\n"
+        "    --against partial --on leave,migrate",
+        "csa effect log.jsonl --map map.toml --base mine.toml --of guide \\\n"
+        "    --outcome safety --given type,turn --plot overlap",
     ),
     _arguments,
     effect,
