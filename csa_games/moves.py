@@ -1,0 +1,235 @@
+"""A scenario with one of its numbers at an end of its interval, all others as they are.
+
+A probability cannot move alone: the others of its row make room, each in proportion to how far it
+is from the end of its own interval, so that the row stays within its intervals and sums to 1. Where
+they have not enough room, it moves as far as they let it. Priors without an interval share what the
+others leave in the ratios that they have, as they do for the robust solver; probabilities of
+kernels and channels without one stay.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import BaseModel
+
+from csa_games.override import override
+from csa_games.scenario import Quantity, Scenario
+
+Side = Literal["low", "high"]
+SIDES: tuple[Side, Side] = ("low", "high")
+
+Number = float | list[float]
+"""A number, or one for each turn."""
+
+Change = tuple[Any, Any]
+"""What stands at a path, and what stands there at the end of the move: numbers, or a row."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A number of a scenario, and the end of its interval to which it goes.
+
+    `path` is that of `csa_games.override`, and leads to a row where the number is the probability
+    of an `outcome`, else to the number itself. `end` is as far as it gets. `changes` has whatever
+    changes with it, by path.
+    """
+
+    path: str
+    outcome: str
+    side: Side
+    value: Number
+    end: Number
+    changes: Mapping[str, Change]
+
+    @property
+    def name(self) -> str:
+        """What is moved: the path, and the outcome in a row of probabilities."""
+        return f"{self.path}: {self.outcome}" if self.outcome else self.path
+
+
+def moves(scenario: Scenario) -> tuple[Move, ...]:
+    """Return every number of `scenario` with an interval, moved to each end that is not its value.
+
+    Priors, quantities, kernels, channels and payoff cells, in this order.
+    """
+    return (
+        *_prior_moves(scenario),
+        *_quantity_moves(scenario),
+        *_kernel_moves(scenario),
+        *_channel_moves(scenario),
+        *_cell_moves(scenario),
+    )
+
+
+def moved(scenario: Scenario, move: Move, share: float = 1.0) -> Scenario:
+    """Return `scenario` with a number moved by a `share` of the way to the end, 0 to 1."""
+    return override(
+        scenario,
+        {path: _between(begin, end, share) for path, (begin, end) in move.changes.items()},
+    )
+
+
+def _between(begin: Any, end: Any, share: float) -> Any:
+    """Return what is a `share` of the way from `begin` to `end`: exactly there for 0 and 1."""
+    if isinstance(begin, Mapping):
+        return {name: _between(value, end[name], share) for name, value in begin.items()}
+    if isinstance(begin, list) or isinstance(end, list):
+        return [
+            _between(b, e, share)
+            for b, e in zip(_listed(begin, end), _listed(end, begin), strict=True)
+        ]
+    return (1 - share) * begin + share * end
+
+
+def _listed(number: Number, other: Number) -> list[float]:
+    """Return a number for each turn, of one that may hold for all the turns of the `other`."""
+    if isinstance(number, list):
+        return number
+    assert isinstance(other, list)
+    return [number] * len(other)
+
+
+def row_at(
+    value: Float[np.ndarray, " W"],
+    low: Float[np.ndarray, " W"],
+    high: Float[np.ndarray, " W"],
+    outcome: int,
+    end: float,
+) -> Float[np.ndarray, " W"]:
+    """Return the row of probabilities `value` with one `outcome` moved towards `end`.
+
+    The others stay between `low` and `high`, between which they are.
+    """
+    others = np.arange(len(value)) != outcome
+    away = value[outcome] - end  # what the others have to take on
+    room = np.where(others, high - value if away > 0 else value - low, 0.0)
+    free = room.sum()
+    if free <= 0:
+        return value
+    taken = np.sign(away) * room * min(abs(away) / free, 1.0)
+    found = value + taken
+    found[outcome] = value[outcome] - taken.sum()
+    return found
+
+
+def _row_moves(
+    path: str, row: Mapping[str, float], low: Mapping[str, float], high: Mapping[str, float]
+) -> Iterator[Move]:
+    """Yield the moves of a row whose intervals end at the value where nothing else is said."""
+    names = [*row, *(name for name in high if name not in row)]
+    value = np.array([row.get(name, 0.0) for name in names])
+    ends = {
+        side: np.array([given.get(name, p) for name, p in zip(names, value.tolist(), strict=True)])
+        for side, given in (("low", low), ("high", high))
+    }
+    begin = dict(zip(names, value.tolist(), strict=True))
+    for b, name in enumerate(names):
+        for side in SIDES:
+            there = row_at(value, ends["low"], ends["high"], b, float(ends[side][b]))
+            if there[b] != value[b]:
+                end = dict(zip(names, there.tolist(), strict=True))
+                yield Move(path, name, side, begin[name], end[name], {path: (begin, end)})
+
+
+def _prior_moves(scenario: Scenario) -> Iterator[Move]:
+    loose, begin, low, high = {}, {}, {}, {}
+    for part in scenario.intents:
+        prior = part.prior
+        if prior.low is None or prior.high is None:
+            loose[part.name] = prior.value
+        else:
+            begin[part.name], low[part.name], high[part.name] = prior.value, prior.low, prior.high
+    rest = sum(loose.values())
+    shares = {name: p / rest for name, p in loose.items()} if rest > 0 else {}
+    of_rest = [rest] if shares else []
+    value = np.array([*begin.values(), *of_rest])
+    least = np.array([*low.values(), *(0.0 for _ in of_rest)])
+    most = np.array([*high.values(), *(1.0 for _ in of_rest)])
+    for b, name in enumerate(begin):
+        for side, ends in (("low", least), ("high", most)):
+            there = row_at(value, least, most, b, float(ends[b]))
+            if there[b] == value[b]:
+                continue
+            end = dict(zip(begin, there.tolist(), strict=False))
+            end |= {other: float(share * there[-1]) for other, share in shares.items()}
+            changes = {f"intents.{who}.prior": ((begin | loose)[who], end[who]) for who in end}
+            yield Move(f"intents.{name}.prior", "", side, begin[name], end[name], changes)
+
+
+def _quantity_moves(scenario: Scenario) -> Iterator[Move]:
+    weights = {f"weights.{name}": part for name, part in scenario.weights}
+    severities = {f"categories.{part.name}.severity": part.severity for part in scenario.categories}
+    lambdas = {
+        f"intents.{part.name}.rationality": part.rationality
+        for part in scenario.intents
+        if part.rationality is not None
+    }
+    given: Mapping[str, Quantity] = {
+        **weights,
+        "discount": scenario.discount,
+        **severities,
+        **lambdas,
+    }
+    for path, part in given.items():
+        yield from _ends(path, part.value, part)
+
+
+def _ends(path: str, value: Number, part: BaseModel) -> Iterator[Move]:
+    for side in SIDES:
+        yield from _end(path, side, value, getattr(part, side))
+
+
+def _end(path: str, side: Side, value: Number, end: Number | None) -> Iterator[Move]:
+    if end is not None and end != value:
+        yield Move(path, "", side, value, end, {path: (value, end)})
+
+
+def _kernel_moves(scenario: Scenario) -> Iterator[Move]:
+    for intent in scenario.intents:
+        kernel = intent.kernel
+        if kernel is None or (kernel.low is None and kernel.high is None):
+            continue
+        at = f"intents.{intent.name}.kernel"
+        ends = [{} if side is None else side.model_dump() for side in (kernel.low, kernel.high)]
+        opens = [side.get("opening", {}) for side in ends]
+        yield from _row_moves(f"{at}.opening", kernel.opening, *opens)
+        last = scenario.turns - 1  # nobody reacts to a response of the last turn
+        for response, given in kernel.after.items() if last else ():
+            path, tables = f"{at}.after.{response}", [_after(side, response) for side in ends]
+            if not isinstance(given, list):
+                yield from _row_moves(path, given, *(_table(one, 0) for one in tables))
+                continue
+            for t, row in enumerate(given[:last]):
+                yield from _row_moves(f"{path}.{t}", row, *(_table(one, t) for one in tables))
+
+
+def _after(side: Mapping[str, Any], response: str) -> Any:
+    return side.get("after", {}).get(response, {})
+
+
+def _table(given: Any, turn: int) -> Mapping[str, float]:
+    """Return the ends of a turn, of ends for all turns or a list of them."""
+    if isinstance(given, Sequence):
+        return given[turn] if turn < len(given) else {}
+    return given
+
+
+def _channel_moves(scenario: Scenario) -> Iterator[Move]:
+    for k, part in enumerate(scenario.channel):
+        path = f"channel.{k}.probabilities"
+        yield from _row_moves(path, part.probabilities, part.low or {}, part.high or {})
+
+
+def _cell_moves(scenario: Scenario) -> Iterator[Move]:
+    for component in ("satisfaction", "risk", "cost"):
+        for k, cells in enumerate(getattr(scenario.payoff, component)):
+            for response, value in cells.values.items():
+                path = f"payoff.{component}.{k}.values.{response}"
+                for side in SIDES:
+                    ends = getattr(cells, side) or {}
+                    yield from _end(path, side, value, ends.get(response))
+    for k, part in enumerate(scenario.payoff.displacement):
+        yield from _ends(f"payoff.displacement.{k}", part.value, part)
