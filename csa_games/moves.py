@@ -109,9 +109,10 @@ def row_at(
     free = room.sum()
     if free <= 0:
         return value
-    taken = np.sign(away) * room * min(abs(away) / free, 1.0)
+    enough = abs(away) <= free
+    taken = np.sign(away) * room * (abs(away) / free if enough else 1.0)
     found = value + taken
-    found[outcome] = value[outcome] - taken.sum()
+    found[outcome] = end if enough else value[outcome] - taken.sum()
     return found
 
 
