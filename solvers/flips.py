@@ -133,9 +133,7 @@ def _flip(
 
     share = brentq(ahead, 0.0, 1.0, xtol=CLOSE)
     responses = tuple(_responses(end, found, old, better, least))
-    overtaken = tuple(
-        name for name, policy in behind.items() if _worth(end, policy) - kept > least
-    )
+    overtaken = tuple(name for name, policy in behind.items() if _worth(end, policy) - kept > least)
     return Flip(lost, float(share), responses, overtaken)
 
 
