@@ -158,8 +158,8 @@ def tornado(
     axes.set_xlim(-reach, reach)
     axes.xaxis.set_major_formatter(lambda x, _: f"{abs(x):g}")
     axes.set_xlabel(across, fontsize=TEXT, color=MUTED)
-    for side, place, align in zip(sides, (0.0, 1.0), ("left", "right"), strict=True):
-        axes.set_title(side, loc=align, x=place, fontsize=TEXT, color=MUTED)
+    axes.set_title(sides[0], loc="left", fontsize=TEXT, color=MUTED)
+    axes.set_title(sides[1], loc="right", fontsize=TEXT, color=MUTED)
     bare(axes)
     said = "; ".join(
         f"{name}: {number(bars[name][0])} at the {sides[0]}, {number(bars[name][1])} at the "

@@ -150,8 +150,9 @@ def _prior_moves(scenario: Scenario) -> Iterator[Move]:
     least = np.array([*low.values(), *(0.0 for _ in of_rest)])
     most = np.array([*high.values(), *(1.0 for _ in of_rest)])
     for b, name in enumerate(begin):
-        for side, ends in (("low", least), ("high", most)):
-            there = row_at(value, least, most, b, float(ends[b]))
+        for side in SIDES:
+            to = least[b] if side == "low" else most[b]
+            there = row_at(value, least, most, b, float(to))
             if there[b] == value[b]:
                 continue
             end = dict(zip(begin, there.tolist(), strict=False))

@@ -115,8 +115,10 @@ def _flip(
     behind: Mapping[str, Table],
     least: float,
 ) -> Flip:
-    """Return what has flipped at the `end` of a path; `begun` has the old policy, and what it and
-    the new one are worth at its begin."""
+    """Return what has flipped at the `end` of a way.
+
+    `begun` has the old policy, and what it and the new one are worth where the way begins.
+    """
     (old, here, other), new = begun, _policy(found)
     kept, better = _worth(end, old), _worth(end, new)
     lost = (max(better - kept, 0.0), max(bounds_of(found)[1], better, kept) - kept)

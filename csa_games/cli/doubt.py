@@ -202,13 +202,13 @@ def _show(console: "Console", data: dict[str, Any], most: int) -> None:
             )
             for row in rows[:most]
         ]
-        headings = ("number", "value", "flips at", "end", "lost there")
-        console.print(grid(headings, lines, title="What keeping the policy loses"))
+        columns = ["number", "value", "flips at", "end", "lost there"]
+        console.print(grid(columns, lines, title="What keeping the policy loses"))
         if len(rows) > most:
             console.print(f"and {len(rows) - most} more")
     for title, headings, told in (
-        ("Responses that flip", ("state", "was", "becomes", "if"), _responses(rows)),
-        ("Policies that overtake it", ("policy", "if"), _overtaken(rows)),
+        ("Responses that flip", ["state", "was", "becomes", "if"], _responses(rows)),
+        ("Policies that overtake it", ["policy", "if"], _overtaken(rows)),
     ):
         if told:
             console.print()
@@ -220,8 +220,8 @@ def _show(console: "Console", data: dict[str, Any], most: int) -> None:
         (row["state"], row["response"], number(row["reach"]), number(row["distance"]))
         for row in data["states"][:most]
     ]
-    headings = ("state", "response", "reach", "belief to move")
-    console.print(grid(headings, states, left=2, title="The first turn, and how far off a flip is"))
+    columns = ["state", "response", "reach", "belief to move"]
+    console.print(grid(columns, states, left=2, title="The first turn, and how far off a flip is"))
 
 
 def _responses(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
