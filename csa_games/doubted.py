@@ -1,23 +1,27 @@
 """Dialogues of which something is in doubt: payoffs at their worst, kernels that choose.
 
-And treeplexes to which nature is added as one who chooses: what it is free to do is for solvers to
-say.
+And rows of probabilities at the ends of their intervals, and treeplexes to which nature is added
+as one who chooses: what it is free to do is for solvers to say.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from csa_games.dialogue import tables
 from csa_games.errors import InputError
 from csa_games.factored import factored_game
 from csa_games.fold import legal_mask, parent_sequences, sequence_numbers
 from csa_games.game import USER, Game, Leaves, Level, SequenceForm, Treeplex
 from csa_games.guard.keys import intent_of
-from csa_games.scenario import Category, Cells, Displacement, Intent, Kernel
+from csa_games.scenario import Category, Cells, Channel, Displacement, Intent, Kernel, Scenario
 from csa_games.segments import segments
+
+End = Literal["low", "high"]
+ENDS: tuple[End, End] = ("low", "high")
 
 Group = TypeVar("Group", bound=Cells)
 
@@ -28,42 +32,127 @@ def as_factored(game: Game) -> Game:
     return game if game.form.signal is not None else factored_game(game.scenario)
 
 
+def kernels_in_doubt(scenario: Scenario) -> dict[str, tuple[str, ...]]:
+    """Return the rows of kernels whose intervals leave something open, by intent.
+
+    Of intents of positive prior, and of rows that a conversation has turns for. They are labelled
+    as in `FreeKernels`.
+    """
+    found = {
+        intent.name: tuple(_open_rows(scenario, intent.kernel))
+        for intent in scenario.intents
+        if intent.kernel is not None and intent.prior.value > 0
+    }
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def _open_rows(scenario: Scenario, kernel: Kernel) -> Iterator[str]:
+    low, high = kernel_at(kernel, "low"), kernel_at(kernel, "high")
+    if low.opening != high.opening:
+        yield "opening"
+    for response in kernel.after:
+        for turn in range(1, scenario.turns):
+            label, least = _after(low, response, turn)
+            if least != _after(high, response, turn)[1]:
+                yield label
+            if not isinstance(kernel.after[response], list):
+                break
+
+
+def channels_in_doubt(scenario: Scenario) -> dict[str, tuple[str, ...]]:
+    """Return the asks whose signals have intervals that leave something open, by intent.
+
+    Of intents of positive prior.
+    """
+    coming = {part.name for part in scenario.intents if part.prior.value > 0}
+    found: dict[str, tuple[str, ...]] = {}
+    for channel in scenario.channel:
+        if _channel_at(channel, "low") != _channel_at(channel, "high"):
+            for name in filter(coming.__contains__, channel.intents):
+                found[name] = (*found.get(name, ()), *channel.asks)
+    return found
+
+
+def kernel_at(kernel: Kernel, end: End) -> Kernel:
+    """Return a kernel with these ends of intervals in place of its probabilities."""
+    ends = getattr(kernel, end)
+    if ends is None:
+        return kernel
+    after = {
+        response: [row | bound for row, bound in zip(rows, ends.after[response], strict=True)]
+        if isinstance(rows, list)
+        else rows | ends.after[response]
+        for response, rows in kernel.after.items()
+        if response in ends.after
+    }
+    rows = {"opening": kernel.opening | ends.opening, "after": kernel.after | after}
+    return kernel.model_copy(update=rows)
+
+
+def signal_ends(
+    scenario: Scenario,
+) -> tuple[Float[np.ndarray, "T B Y"], Float[np.ndarray, "T B Y"]]:
+    """Return the least and the most of every σ(signal | intent, ask), by the channel's intervals.
+
+    T are all intents and B the asks that go on and that somebody may use, as in factored games.
+    """
+    low, high = (_signals_at(scenario, end) for end in ENDS)
+    return low, high
+
+
+def _signals_at(scenario: Scenario, end: End) -> Float[np.ndarray, "T B Y"]:
+    channel = [
+        part.model_copy(update={"probabilities": _channel_at(part, end)})
+        for part in scenario.channel
+    ]
+    numbers = tables(scenario.model_copy(update={"channel": channel}))
+    goes_on = np.array([ask.ends is None for ask in scenario.asks])
+    return numbers.signal[:, goes_on & numbers.legal.any(axis=0)]
+
+
+def _channel_at(channel: Channel, end: End) -> Mapping[str, float]:
+    return channel.probabilities | (getattr(channel, end) or {})
+
+
 @dataclass(frozen=True)
 class FreeKernels:
-    """A dialogue, in the factored layout, whose kernels choose. I and A are those of the users.
+    """A dialogue, in the factored layout, some of whose kernels choose. I and A are the users'.
 
     The assistant has the infosets that it had. `labels` says by which row of which kernel users
     would react at each infoset, (intent, "opening"), "after RESPONSE" or, where that differs by
-    turn, "after RESPONSE in turn 1"; and `reaction` what the row says; of adversarial users None,
-    and 0.
+    turn, "after RESPONSE in turn 1"; `reaction` is what the row says, and `low` and `high` are its
+    intervals; of adversarial users None, and 0.
     """
 
     game: Game
     reaction: Float[np.ndarray, "I A"]
+    low: Float[np.ndarray, "I A"]
+    high: Float[np.ndarray, "I A"]
     labels: tuple[tuple[str, str] | None, ...]
 
 
-def free_kernels(game: Game) -> FreeKernels:
-    """Return a dialogue with every kernel of positive prior made an adversarial intent."""
+def free_kernels(game: Game, names: Collection[str]) -> FreeKernels:
+    """Return a dialogue with the kernels of the intents `names` made adversarial intents."""
     assert game.scenario is not None, "only dialogues have kernels"
     kernels = {
-        part.name: part.kernel
+        part.name: (part.kernel, kernel_at(part.kernel, "low"), kernel_at(part.kernel, "high"))
         for part in game.scenario.intents
-        if part.kernel is not None and part.prior.value > 0
+        if part.kernel is not None and part.name in names
     }
     intents = [_choosing(part) if part.name in kernels else part for part in game.scenario.intents]
     free = factored_game(game.scenario.model_copy(update={"intents": intents}))
-    reaction = np.zeros(legal_mask(free.form.treeplex[USER]).shape)
+    reaction, low, high = np.zeros((3, *legal_mask(free.form.treeplex[USER]).shape))
     labels: list[tuple[str, str] | None] = []
     for i, key in enumerate(free.names.infosets[USER]):
         intent, asks = intent_of(key), free.names.actions[USER][i]
         if (kernel := kernels.get(intent)) is None:
             labels.append(None)
             continue
-        label, chances = _row(kernel, key)
-        labels.append((intent, label))
-        reaction[i, : len(asks)] = [chances.get(ask, 0.0) for ask in asks]
-    return FreeKernels(free, reaction, tuple(labels))
+        labels.append((intent, _row(kernel[0], key)[0]))
+        for table, part in zip((reaction, low, high), kernel, strict=True):
+            _, row = _row(part, key)
+            table[i, : len(asks)] = [row.get(ask, 0.0) for ask in asks]
+    return FreeKernels(free, reaction, low, high, tuple(labels))
 
 
 def _choosing(intent: Intent) -> Intent:
@@ -73,9 +162,12 @@ def _choosing(intent: Intent) -> Intent:
 def _row(kernel: Kernel, key: str) -> tuple[str, Mapping[str, float]]:
     """Return the label of the row that a kernel reacts by at the infoset `key`, and the row."""
     _, said, response = key.rpartition(">")
-    if not said:
-        return "opening", kernel.opening
-    given, turn = kernel.after[response], key.count(">")
+    return _after(kernel, response, key.count(">")) if said else ("opening", kernel.opening)
+
+
+def _after(kernel: Kernel, response: str, turn: int) -> tuple[str, Mapping[str, float]]:
+    """Return the label of the row that follows `response` in `turn`, counted from 1, and it."""
+    given = kernel.after[response]
     if isinstance(given, list):
         return f"after {response} in turn {turn}", given[turn - 1]
     return f"after {response}", given
@@ -114,7 +206,7 @@ def worst_payoffs(game: Game) -> Game:
     return factored_game(worst)
 
 
-def _at(groups: Sequence[Group], end: Literal["low", "high"]) -> list[Group]:
+def _at(groups: Sequence[Group], end: End) -> list[Group]:
     return [
         cells.model_copy(update={"values": cells.values | (getattr(cells, end) or {})})
         for cells in groups

@@ -62,8 +62,8 @@ def solve(
     priors: Mapping[str, Interval] | None = None,
     radius: float | None = None,
     weights: Mapping[str, Interval] | None = None,
-    kernels: float = 0.0,
-    channels: float = 0.0,
+    kernels: float | None = None,
+    channels: float | None = None,
     payoffs: bool = False,
 ) -> Solution:
     """Return the policy with the best worst case over a set of scenarios, in the security class.
@@ -91,7 +91,7 @@ def solve(
     given = priors_of(game, METHOD)
     corners = _corners({} if weights is None else weights)
     doubt = doubted(game, kernels, channels, payoffs, len(corners))
-    certain = not (corners[0] or kernels or channels or payoffs)
+    certain = not (corners[0] or doubt.freed or doubt.drift or payoffs)
     among = _set(game, given, _intervals(game, given, priors, radius, certain))
     numbers = _numbers(doubt.game, given, corners)
     scale = max(size(doubt.game.form, number) for corner in numbers for number in corner)

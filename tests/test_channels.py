@@ -24,7 +24,7 @@ from csa_games.loading import load
 from csa_games.scenario import builtin_scenarios, scenario_from
 from solvers import doubt
 from solvers.channels import drifting
-from solvers.guarantee import secured
+from solvers.guarantee import around, secured
 
 GUIDANCE = tomllib.loads(builtin_scenarios()["crisis_guidance"].read_text(encoding="utf-8"))
 
@@ -235,7 +235,7 @@ def test_no_other_policy_secures_more():
     """Of those that are worth most in the scenario, at random, and on the way to them."""
     form, radius = guidance().form, 0.04
     payoff = np.asarray(form.leaves.payoff[ASSISTANT])
-    given = drifting(form, None, radius)
+    given = drifting(form, None, around(np.asarray(form.signal), radius))
     solution = solve(guidance(), radius)
     own = solution.policy[ASSISTANT]
     others = [random_policy(guidance(), seed)[ASSISTANT] for seed in range(5)]
@@ -259,7 +259,7 @@ def test_a_radius_of_zero_changes_nothing(seed):
     dialogue = factored_game(random_scenario(seed, security=True))
     _, policy = random_policy(dialogue, seed)
     payoff = np.asarray(dialogue.form.leaves.payoff[ASSISTANT])
-    still = drifting(dialogue.form, None, 0.0)
+    still = drifting(dialogue.form, None, around(np.asarray(dialogue.form.signal), 0.0))
     found = secured(still.form, policy, payoff[still.leaf], still.freedom)
     assert found == pytest.approx(secured(dialogue.form, policy, payoff), abs=1e-12)
 

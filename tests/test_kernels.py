@@ -326,7 +326,7 @@ def test_a_radius_of_zero_changes_nothing(seed):
     """Of no policy: what it secures against kernels that may not choose is what it secured."""
     dialogue = factored_game(random_scenario(seed, security=True))
     _, policy = random_policy(dialogue, seed)
-    still = freed(dialogue, 0.0)
+    still = freed(dialogue, [part.name for part in dialogue.scenario.intents], 0.0)
     payoffs = (np.asarray(game.form.leaves.payoff[ASSISTANT]) for game in (dialogue, still.game))
     expected, free = next(payoffs), next(payoffs)
     found = secured(still.game.form, policy, free, still.freedom)

@@ -58,7 +58,7 @@ ROWS = {
     "after.comply": {"plain": 1.0},
     "after.guide": {"plain": 1.0},
     "after.guide.0": {"plain": 1.0},
-    "after": dict.fromkeys(["comply", "partial", "clarify", "guide", "refuse"], {"plain": 1.0}),
+    "after": {name: {"plain": 1.0} for name in ("comply", "partial", "clarify", "guide", "refuse")},
 }
 
 
