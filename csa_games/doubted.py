@@ -1,12 +1,12 @@
 """Dialogues of which something is in doubt: payoffs at their worst, kernels that choose.
 
-And rows of probabilities at the ends of their intervals, and treeplexes to which nature is added
-as one who chooses: what it is free to do is for solvers to say.
+And treeplexes to which nature is added as one who chooses: what it is free to do is for solvers to
+say.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -17,11 +17,9 @@ from csa_games.factored import factored_game
 from csa_games.fold import legal_mask, parent_sequences, sequence_numbers
 from csa_games.game import USER, Game, Leaves, Level, SequenceForm, Treeplex
 from csa_games.guard.keys import intent_of
-from csa_games.scenario import Category, Cells, Channel, Displacement, Intent, Kernel, Scenario
+from csa_games.intervals import ENDS, End, at, row_after, rows_at
+from csa_games.scenario import Category, Cells, Displacement, Intent, Kernel, Scenario
 from csa_games.segments import segments
-
-End = Literal["low", "high"]
-ENDS: tuple[End, End] = ("low", "high")
 
 Group = TypeVar("Group", bound=Cells)
 
@@ -32,63 +30,6 @@ def as_factored(game: Game) -> Game:
     return game if game.form.signal is not None else factored_game(game.scenario)
 
 
-def kernels_in_doubt(scenario: Scenario) -> dict[str, tuple[str, ...]]:
-    """Return the rows of kernels whose intervals leave something open, by intent.
-
-    Of intents of positive prior, and of rows that a conversation has turns for. They are labelled
-    as in `FreeKernels`.
-    """
-    found = {
-        intent.name: tuple(_open_rows(scenario, intent.kernel))
-        for intent in scenario.intents
-        if intent.kernel is not None and intent.prior.value > 0
-    }
-    return {name: rows for name, rows in found.items() if rows}
-
-
-def _open_rows(scenario: Scenario, kernel: Kernel) -> Iterator[str]:
-    low, high = kernel_at(kernel, "low"), kernel_at(kernel, "high")
-    if low.opening != high.opening:
-        yield "opening"
-    for response in kernel.after:
-        for turn in range(1, scenario.turns):
-            label, least = _after(low, response, turn)
-            if least != _after(high, response, turn)[1]:
-                yield label
-            if not isinstance(kernel.after[response], list):
-                break
-
-
-def channels_in_doubt(scenario: Scenario) -> dict[str, tuple[str, ...]]:
-    """Return the asks whose signals have intervals that leave something open, by intent.
-
-    Of intents of positive prior.
-    """
-    coming = {part.name for part in scenario.intents if part.prior.value > 0}
-    found: dict[str, tuple[str, ...]] = {}
-    for channel in scenario.channel:
-        if _channel_at(channel, "low") != _channel_at(channel, "high"):
-            for name in filter(coming.__contains__, channel.intents):
-                found[name] = (*found.get(name, ()), *channel.asks)
-    return found
-
-
-def kernel_at(kernel: Kernel, end: End) -> Kernel:
-    """Return a kernel with these ends of intervals in place of its probabilities."""
-    ends = getattr(kernel, end)
-    if ends is None:
-        return kernel
-    after = {
-        response: [row | bound for row, bound in zip(rows, ends.after[response], strict=True)]
-        if isinstance(rows, list)
-        else rows | ends.after[response]
-        for response, rows in kernel.after.items()
-        if response in ends.after
-    }
-    rows = {"opening": kernel.opening | ends.opening, "after": kernel.after | after}
-    return kernel.model_copy(update=rows)
-
-
 def signal_ends(
     scenario: Scenario,
 ) -> tuple[Float[np.ndarray, "T B Y"], Float[np.ndarray, "T B Y"]]:
@@ -96,22 +37,12 @@ def signal_ends(
 
     T are all intents and B the asks that go on and that somebody may use, as in factored games.
     """
-    low, high = (_signals_at(scenario, end) for end in ENDS)
-    return low, high
-
-
-def _signals_at(scenario: Scenario, end: End) -> Float[np.ndarray, "T B Y"]:
-    channel = [
-        part.model_copy(update={"probabilities": _channel_at(part, end)})
-        for part in scenario.channel
-    ]
-    numbers = tables(scenario.model_copy(update={"channel": channel}))
     goes_on = np.array([ask.ends is None for ask in scenario.asks])
-    return numbers.signal[:, goes_on & numbers.legal.any(axis=0)]
-
-
-def _channel_at(channel: Channel, end: End) -> Mapping[str, float]:
-    return channel.probabilities | (getattr(channel, end) or {})
+    low, high = (
+        numbers.signal[:, goes_on & numbers.legal.any(axis=0)]
+        for numbers in (tables(rows_at(scenario, end)) for end in ENDS)
+    )
+    return low, high
 
 
 @dataclass(frozen=True)
@@ -135,7 +66,7 @@ def free_kernels(game: Game, names: Collection[str]) -> FreeKernels:
     """Return a dialogue with the kernels of the intents `names` made adversarial intents."""
     assert game.scenario is not None, "only dialogues have kernels"
     kernels = {
-        part.name: (part.kernel, kernel_at(part.kernel, "low"), kernel_at(part.kernel, "high"))
+        part.name: (part.kernel, *(at(part.kernel, end) for end in ENDS))
         for part in game.scenario.intents
         if part.kernel is not None and part.name in names
     }
@@ -162,15 +93,7 @@ def _choosing(intent: Intent) -> Intent:
 def _row(kernel: Kernel, key: str) -> tuple[str, Mapping[str, float]]:
     """Return the label of the row that a kernel reacts by at the infoset `key`, and the row."""
     _, said, response = key.rpartition(">")
-    return _after(kernel, response, key.count(">")) if said else ("opening", kernel.opening)
-
-
-def _after(kernel: Kernel, response: str, turn: int) -> tuple[str, Mapping[str, float]]:
-    """Return the label of the row that follows `response` in `turn`, counted from 1, and it."""
-    given = kernel.after[response]
-    if isinstance(given, list):
-        return f"after {response} in turn {turn}", given[turn - 1]
-    return f"after {response}", given
+    return row_after(kernel, response, key.count(">")) if said else ("opening", kernel.opening)
 
 
 def worst_payoffs(game: Game) -> Game:

@@ -11,16 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from csa_games.doubted import (
-    as_factored,
-    channels_in_doubt,
-    kernels_in_doubt,
-    signal_ends,
-    worst_payoffs,
-)
+from csa_games.doubted import as_factored, signal_ends, worst_payoffs
 from csa_games.errors import InputError
 from csa_games.evaluate import histories
 from csa_games.game import ASSISTANT, Game, SequenceForm
+from csa_games.intervals import channels_in_doubt, kernels_in_doubt
 from solvers.channels import Drifting, Signal, drifting, worst_channel
 from solvers.guarantee import Freedom, Guarantee, around, guarantee, secured, worst_reaction
 from solvers.kernels import Freed, freed, rows_in, worst_kernel

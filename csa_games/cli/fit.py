@@ -104,8 +104,6 @@ def _numbers(fitted: "Fitted") -> dict[str, Any]:
     }
     return {
         "estimates": rows,
-        "kernels": fitted.kernels,
-        "channels": fitted.channels,
         "remarks": fitted.remarks,
     }
 
@@ -146,15 +144,9 @@ def _show_fitted(
     for remark in fitted.remarks:
         console.print(clean(remark))
     show_untold(console, untold)
-    doubts = "".join(
-        f" --{name} {radius:.4f}"
-        for name, radius in (("kernels", fitted.kernels), ("channels", fitted.channels))
-        if radius > 0
-    )
     console.print(
-        f"\nsaved {clean(out)}\n"
-        f"Next: csa solve {clean(shlex.quote(out))} --method robust{doubts}\n"
-        "      (within these distances lies every interval of a row that was seen)",
+        f"\nsaved {clean(out)}\nNext: csa solve {clean(shlex.quote(out))} --method robust\n"
+        f"      csa doubt {clean(shlex.quote(out))}",
         soft_wrap=True,
     )
 
