@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import BaseModel
 
 from csa_games.override import override
-from csa_games.scenario import Quantity, Scenario
+from csa_games.scenario import Quantity, RiskCells, Scenario
+from csa_games.words import join
 
 Side = Literal["low", "high"]
 SIDES: tuple[Side, Side] = ("low", "high")
@@ -34,9 +34,10 @@ class Move:
 
     `path` is that of `csa_games.override`, and leads to a row where the number is the probability
     of an `outcome`, else to the number itself. `end` is as far as it gets. `changes` has whatever
-    changes with it, by path.
+    changes with it, by path. `label` is for people.
     """
 
+    label: str
     path: str
     outcome: str
     side: Side
@@ -117,7 +118,11 @@ def row_at(
 
 
 def _row_moves(
-    path: str, row: Mapping[str, float], low: Mapping[str, float], high: Mapping[str, float]
+    label: str,
+    path: str,
+    row: Mapping[str, float],
+    low: Mapping[str, float],
+    high: Mapping[str, float],
 ) -> Iterator[Move]:
     """Yield the moves of a row whose intervals end at the value where nothing else is said."""
     names = [*row, *(name for name in high if name not in row)]
@@ -132,7 +137,8 @@ def _row_moves(
             there = row_at(value, ends["low"], ends["high"], b, float(ends[side][b]))
             if there[b] != value[b]:
                 end = dict(zip(names, there.tolist(), strict=True))
-                yield Move(path, name, side, begin[name], end[name], {path: (begin, end)})
+                changes = {path: (begin, end)}
+                yield Move(f"{label}: {name}", path, name, side, begin[name], end[name], changes)
 
 
 def _prior_moves(scenario: Scenario) -> Iterator[Move]:
@@ -158,35 +164,32 @@ def _prior_moves(scenario: Scenario) -> Iterator[Move]:
             end = dict(zip(begin, there.tolist(), strict=False))
             end |= {other: float(share * there[-1]) for other, share in shares.items()}
             changes = {f"intents.{who}.prior": ((begin | loose)[who], end[who]) for who in end}
-            yield Move(f"intents.{name}.prior", "", side, begin[name], end[name], changes)
+            path = f"intents.{name}.prior"
+            yield Move(f"prior of {name}", path, "", side, begin[name], end[name], changes)
 
 
 def _quantity_moves(scenario: Scenario) -> Iterator[Move]:
-    weights = {f"weights.{name}": part for name, part in scenario.weights}
-    severities = {f"categories.{part.name}.severity": part.severity for part in scenario.categories}
-    lambdas = {
-        f"intents.{part.name}.rationality": part.rationality
-        for part in scenario.intents
-        if part.rationality is not None
-    }
-    given: Mapping[str, Quantity] = {
-        **weights,
-        "discount": scenario.discount,
-        **severities,
-        **lambdas,
-    }
-    for path, part in given.items():
-        yield from _ends(path, part.value, part)
+    given: list[tuple[str, str, Quantity]] = [
+        *((f"weight {name}", f"weights.{name}", part) for name, part in scenario.weights),
+        ("discount", "discount", scenario.discount),
+        *(
+            (f"severity of {part.name}", f"categories.{part.name}.severity", part.severity)
+            for part in scenario.categories
+        ),
+        *(
+            (f"rationality of {part.name}", f"intents.{part.name}.rationality", part.rationality)
+            for part in scenario.intents
+            if part.rationality is not None
+        ),
+    ]
+    for label, path, part in given:
+        for side in SIDES:
+            yield from _end(label, path, side, part.value, getattr(part, side))
 
 
-def _ends(path: str, value: Number, part: BaseModel) -> Iterator[Move]:
-    for side in SIDES:
-        yield from _end(path, side, value, getattr(part, side))
-
-
-def _end(path: str, side: Side, value: Number, end: Number | None) -> Iterator[Move]:
+def _end(label: str, path: str, side: Side, value: Number, end: Number | None) -> Iterator[Move]:
     if end is not None and end != value:
-        yield Move(path, "", side, value, end, {path: (value, end)})
+        yield Move(label, path, "", side, value, end, {path: (value, end)})
 
 
 def _kernel_moves(scenario: Scenario) -> Iterator[Move]:
@@ -197,15 +200,17 @@ def _kernel_moves(scenario: Scenario) -> Iterator[Move]:
         at = f"intents.{intent.name}.kernel"
         ends = [{} if side is None else side.model_dump() for side in (kernel.low, kernel.high)]
         opens = [side.get("opening", {}) for side in ends]
-        yield from _row_moves(f"{at}.opening", kernel.opening, *opens)
+        yield from _row_moves(f"{intent.name} opens", f"{at}.opening", kernel.opening, *opens)
         last = scenario.turns - 1  # nobody reacts to a response of the last turn
         for response, given in kernel.after.items() if last else ():
             path, tables = f"{at}.after.{response}", [_after(side, response) for side in ends]
+            label = f"{intent.name} after {response}"
             if not isinstance(given, list):
-                yield from _row_moves(path, given, *(_table(one, 0) for one in tables))
+                yield from _row_moves(label, path, given, *(_table(one, 0) for one in tables))
                 continue
             for t, row in enumerate(given[:last]):
-                yield from _row_moves(f"{path}.{t}", row, *(_table(one, t) for one in tables))
+                bounds = (_table(one, t) for one in tables)
+                yield from _row_moves(f"{label}, turn {t + 1}", f"{path}.{t}", row, *bounds)
 
 
 def _after(side: Mapping[str, Any], response: str) -> Any:
@@ -221,17 +226,23 @@ def _table(given: Any, turn: int) -> Mapping[str, float]:
 
 def _channel_moves(scenario: Scenario) -> Iterator[Move]:
     for k, part in enumerate(scenario.channel):
+        label = f"{join(part.intents, 'or')} asking {join(part.asks, 'or')}"
         path = f"channel.{k}.probabilities"
-        yield from _row_moves(path, part.probabilities, part.low or {}, part.high or {})
+        yield from _row_moves(label, path, part.probabilities, part.low or {}, part.high or {})
 
 
 def _cell_moves(scenario: Scenario) -> Iterator[Move]:
     for component in ("satisfaction", "risk", "cost"):
         for k, cells in enumerate(getattr(scenario.payoff, component)):
+            what = f"{component} ({cells.category})" if isinstance(cells, RiskCells) else component
+            who = join(cells.intents or ["anybody"], "or")
+            asking = f" asking {join(cells.asks, 'or')}" if cells.asks else ""
             for response, value in cells.values.items():
                 path = f"payoff.{component}.{k}.values.{response}"
                 for side in SIDES:
-                    ends = getattr(cells, side) or {}
-                    yield from _end(path, side, value, ends.get(response))
+                    end = (getattr(cells, side) or {}).get(response)
+                    yield from _end(f"{what} of {who}{asking}: {response}", path, side, value, end)
     for k, part in enumerate(scenario.payoff.displacement):
-        yield from _ends(f"payoff.displacement.{k}", part.value, part)
+        for side in SIDES:
+            label, end = f"displacement of {join(part.intents, 'or')}", getattr(part, side)
+            yield from _end(label, f"payoff.displacement.{k}", side, part.value, end)

@@ -117,6 +117,7 @@ def _row(game: "Game", move: "Move", flip: "Flip") -> dict[str, Any]:
         at = _along(move.value, move.end, flip.share)
     return {
         "number": move.name,
+        "label": move.label,
         "side": move.side,
         "value": move.value,
         "end": move.end,
@@ -174,7 +175,7 @@ def _chart(rows: Sequence[dict[str, Any]]) -> "Chart":
 
     bars: dict[str, list[float]] = {}
     for row in rows:
-        bars.setdefault(row["number"], [0.0, 0.0])[row["side"] == "high"] = row["lost"][0]
+        bars.setdefault(row["label"], [0.0, 0.0])[row["side"] == "high"] = row["lost"][0]
     return tornado(
         {name: (low, high) for name, (low, high) in bars.items()},
         "lost by keeping the policy, at the ends of the interval",
@@ -194,7 +195,7 @@ def _show(console: "Console", data: dict[str, Any], most: int) -> None:
         console.print()
         lines = [
             (
-                row["number"],
+                row["label"],
                 _spoken(row["value"]),
                 _spoken(row["flips_at"]),
                 _spoken(row["end"]),
@@ -226,14 +227,14 @@ def _show(console: "Console", data: dict[str, Any], most: int) -> None:
 
 def _responses(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     return [
-        (told["state"], told["before"], told["after"], f"{row['number']} {_way(row)}")
+        (told["state"], told["before"], told["after"], f"{row['label']} {_way(row)}")
         for row in rows
         for told in row["responses"]
     ]
 
 
 def _overtaken(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
-    return [(name, f"{row['number']} {_way(row)}") for row in rows for name in row["overtaken_by"]]
+    return [(name, f"{row['label']} {_way(row)}") for row in rows for name in row["overtaken_by"]]
 
 
 def _way(row: dict[str, Any]) -> str:
