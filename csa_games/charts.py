@@ -152,7 +152,8 @@ def tornado(
         axes.barh(k, -left, height=0.7, color=COLOURS[0])
         axes.barh(k, right, height=0.7, color=COLOURS[1])
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(shown)), shown, fontsize=TEXT - 2, color=INK)
+    labels = [name if len(name) <= 60 else f"{name[:59]}…" for name in shown]
+    axes.set_yticks(range(len(shown)), labels, fontsize=TEXT - 2, color=INK)
     axes.set_ylim(max(len(shown), 1) - 0.4, -0.6)
     reach = 1.05 * max((max(bars[name]) for name in shown), default=1.0)
     axes.set_xlim(-reach, reach)
