@@ -7,19 +7,19 @@ others leave in the ratios that they have, as they do for the robust solver; pro
 kernels and channels without one stay.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import islice
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from csa_games.intervals import ENDS, End
+from csa_games.intervals import at as kernel_at
 from csa_games.override import override
 from csa_games.scenario import Quantity, RiskCells, Scenario
 from csa_games.words import join
-
-Side = Literal["low", "high"]
-SIDES: tuple[Side, Side] = ("low", "high")
 
 Number = float | list[float]
 """A number, or one for each turn."""
@@ -40,7 +40,7 @@ class Move:
     label: str
     path: str
     outcome: str
-    side: Side
+    side: End
     value: Number
     end: Number
     changes: Mapping[str, Change]
@@ -133,7 +133,7 @@ def _row_moves(
     }
     begin = dict(zip(names, value.tolist(), strict=True))
     for b, name in enumerate(names):
-        for side in SIDES:
+        for side in ENDS:
             there = row_at(value, ends["low"], ends["high"], b, float(ends[side][b]))
             if there[b] != value[b]:
                 end = dict(zip(names, there.tolist(), strict=True))
@@ -156,7 +156,7 @@ def _prior_moves(scenario: Scenario) -> Iterator[Move]:
     least = np.array([*low.values(), *(0.0 for _ in of_rest)])
     most = np.array([*high.values(), *(1.0 for _ in of_rest)])
     for b, name in enumerate(begin):
-        for side in SIDES:
+        for side in ENDS:
             to = least[b] if side == "low" else most[b]
             there = row_at(value, least, most, b, float(to))
             if there[b] == value[b]:
@@ -183,11 +183,11 @@ def _quantity_moves(scenario: Scenario) -> Iterator[Move]:
         ),
     ]
     for label, path, part in given:
-        for side in SIDES:
+        for side in ENDS:
             yield from _end(label, path, side, part.value, getattr(part, side))
 
 
-def _end(label: str, path: str, side: Side, value: Number, end: Number | None) -> Iterator[Move]:
+def _end(label: str, path: str, side: End, value: Number, end: Number | None) -> Iterator[Move]:
     if end is not None and end != value:
         yield Move(label, path, "", side, value, end, {path: (value, end)})
 
@@ -195,33 +195,20 @@ def _end(label: str, path: str, side: Side, value: Number, end: Number | None) -
 def _kernel_moves(scenario: Scenario) -> Iterator[Move]:
     for intent in scenario.intents:
         kernel = intent.kernel
-        if kernel is None or (kernel.low is None and kernel.high is None):
+        if kernel is None:
             continue
-        at = f"intents.{intent.name}.kernel"
-        ends = [{} if side is None else side.model_dump() for side in (kernel.low, kernel.high)]
-        opens = [side.get("opening", {}) for side in ends]
-        yield from _row_moves(f"{intent.name} opens", f"{at}.opening", kernel.opening, *opens)
+        at, (low, high) = f"intents.{intent.name}.kernel", (kernel_at(kernel, end) for end in ENDS)
+        opens = (kernel.opening, low.opening, high.opening)
+        yield from _row_moves(f"{intent.name} opens", f"{at}.opening", *opens)
         last = scenario.turns - 1  # nobody reacts to a response of the last turn
         for response, given in kernel.after.items() if last else ():
-            path, tables = f"{at}.after.{response}", [_after(side, response) for side in ends]
-            label = f"{intent.name} after {response}"
+            label, path = f"{intent.name} after {response}", f"{at}.after.{response}"
+            tables: Any = (given, low.after[response], high.after[response])
             if not isinstance(given, list):
-                yield from _row_moves(label, path, given, *(_table(one, 0) for one in tables))
+                yield from _row_moves(label, path, *tables)
                 continue
-            for t, row in enumerate(given[:last]):
-                bounds = (_table(one, t) for one in tables)
-                yield from _row_moves(f"{label}, turn {t + 1}", f"{path}.{t}", row, *bounds)
-
-
-def _after(side: Mapping[str, Any], response: str) -> Any:
-    return side.get("after", {}).get(response, {})
-
-
-def _table(given: Any, turn: int) -> Mapping[str, float]:
-    """Return the ends of a turn, of ends for all turns or a list of them."""
-    if isinstance(given, Sequence):
-        return given[turn] if turn < len(given) else {}
-    return given
+            for t, rows in enumerate(islice(zip(*tables, strict=True), last)):
+                yield from _row_moves(f"{label}, turn {t + 1}", f"{path}.{t}", *rows)
 
 
 def _channel_moves(scenario: Scenario) -> Iterator[Move]:
@@ -239,10 +226,10 @@ def _cell_moves(scenario: Scenario) -> Iterator[Move]:
             asking = f" asking {join(cells.asks, 'or')}" if cells.asks else ""
             for response, value in cells.values.items():
                 path = f"payoff.{component}.{k}.values.{response}"
-                for side in SIDES:
+                for side in ENDS:
                     end = (getattr(cells, side) or {}).get(response)
                     yield from _end(f"{what} of {who}{asking}: {response}", path, side, value, end)
     for k, part in enumerate(scenario.payoff.displacement):
-        for side in SIDES:
+        for side in ENDS:
             label, end = f"displacement of {join(part.intents, 'or')}", getattr(part, side)
             yield from _end(label, f"payoff.displacement.{k}", side, part.value, end)

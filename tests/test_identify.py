@@ -1,5 +1,6 @@
 """What a log does not tell: thin rows, flat directions of latent intents, what is withheld."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +10,12 @@ from test_mixture import CONTEXT, planted
 
 from csa_games.calibration.counts import closed, count
 from csa_games.calibration.fitted import fit, fittable
-from csa_games.calibration.identify import ENOUGH, identify
-from csa_games.calibration.latent import Shown, contexts, told
+from csa_games.calibration.identify import ENOUGH, Identifiability, identify
+from csa_games.calibration.latent import Direction, Shown, contexts, told
 from csa_games.calibration.mixture import fit_mixture, flat, information, posterior, sample
 from csa_games.calibration.simulate import simulate
+from csa_games.cli.output import console
+from csa_games.cli.untold import show_untold
 from csa_games.override import override
 from csa_games.scenario import builtin_scenarios, read_scenario
 
@@ -176,3 +179,15 @@ def test_latent_intents_that_one_turn_shows_are_named(crisis):
         assert max(changes) == pytest.approx(1)
     _, with_labels = fitted(base, taken(codes, np.arange(3000)), reading())
     assert with_labels.flat == ()
+
+
+def test_what_is_flat_is_spelled_out(capsys):
+    flat = Direction(0.01, {"shares": {"benign": 1.0, "distressed": -1.0}})
+    screen = console(sys.stdout)
+    show_untold(screen, Identifiability((), (flat,), {}))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Every row has 100 observations or more" in said
+    assert (
+        "The likelihood does not move if together shares benign by +1.00, shares distressed by "
+        "-1.00." in said
+    )

@@ -31,4 +31,4 @@ def test_long_names_are_cut_where_there_is_no_room():
     (axes,) = tornado({name: (1.0, 0.0)}, "lost", SIDES).figure.axes
     (label,) = (tick.get_text() for tick in axes.get_yticklabels())
     assert label.startswith("channel of somebody")
-    assert len(label) <= 60
+    assert len(label) <= 54
