@@ -84,12 +84,11 @@ def test_what_flips_is_shown(capsys):
 
 
 def test_nothing_flips_where_little_counts(capsys):
-    assert main(["doubt", "csa_oneshot", "--least", "1"]) == 0
+    assert main(["doubt", "csa_oneshot", "--least", "1", "--plot", "empty"]) == 0
     said = capsys.readouterr().out
     assert "conclusions flip at 0" in said
     assert "Responses that flip" not in said
-    told = doubt(capsys, "csa_oneshot", "--least", "1", "--plot", "empty")
-    assert all(row["flips_at"] is None for row in told["ends"])
+    assert Path("empty.svg").is_file()
 
 
 def test_intervals_of_a_fitted_file_are_tried(capsys):
@@ -97,13 +96,13 @@ def test_intervals_of_a_fitted_file_are_tried(capsys):
     write_jsonl("log.jsonl", conversations(simulate(crisis, 500, np.random.default_rng(0)), crisis))
     Path("map.toml").write_text(MAP)
     fit = ["fit", "log.jsonl", "--map", "map.toml", "--base", "crisis_guidance", "-o", "f.toml"]
-    assert main([*fit, "--json"]) == 0
-    untold = json.loads(capsys.readouterr().out)["untold"]
-    assert untold["flat"] == []
-    assert "designed" in untold["withheld"]["priors"]
-    thin = {row["label"] for row in untold["thin"]}
-    assert "malicious asking disguised" in thin
-    told = doubt(capsys, "f.toml", "--set", "turns=1", "--target", "1e-3")
+    assert main(fit) == 0
+    said = capsys.readouterr().out
+    assert "What the log does not tell" in said
+    assert "Withheld: priors, for the log is designed" in said
+    assert "csa doubt f.toml" in said
+    coarse = ("--target", "1e-2", "--least", "1e-2")
+    told = doubt(capsys, "f.toml", "--set", "turns=1", *coarse)
     labels = {row["label"] for row in told["ends"]}
     assert {"benign opens: plain", "prior of malicious"} <= labels
     fitted = read_scenario("f.toml")
@@ -113,11 +112,6 @@ def test_intervals_of_a_fitted_file_are_tried(capsys):
     kernel = fitted.intents[0].kernel
     assert ends["low"] == pytest.approx(kernel.low.opening["plain"], abs=1e-9)
     assert ends["high"] == pytest.approx(kernel.high.opening["plain"], abs=1e-9)
-    assert main(fit) == 0
-    said = capsys.readouterr().out
-    assert "What the log does not tell" in said
-    assert "Withheld: priors, for the log is designed" in said
-    assert "csa doubt f.toml" in said
 
 
 KNOWN = [

@@ -192,7 +192,7 @@ def test_policies_that_overtake_are_named():
 
 def test_farther_ends_lose_no_less():
     """In one turn the regret is convex along the way and 0 where it begins: V* is convex."""
-    highs = [Fraction(k, 20) for k in range(9, 20, 2)]
+    highs = [Fraction(k, 20) for k in (9, 11, 13, 19)]
     lost = [tried(one_turn(Fraction(3, 10), high))[A, "high"][1].lost[0] for high in highs]
     assert lost == pytest.approx([float(regret(high)) for high in highs], abs=1e-9)
     assert lost == sorted(lost)
@@ -213,7 +213,7 @@ def test_all_ends_at_once_by_regret_minimisation():
         assert other[name][1].flips == end.flips
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.integers(0, 2**20))
 def test_what_is_lost_is_what_the_end_is_worth_less_what_the_policy_is_there(seed):
     scenario = random_scenario(seed, security=True)
@@ -264,7 +264,7 @@ def test_commitments_flip_too():
     game = factored_game(scenario)
 
     def solve(games):
-        return [solvers.solve(one, "commitment", seconds=20) for one in games]
+        return [solvers.solve(one, "commitment", seconds=20.0) for one in games]
 
     (solution,) = solve([game])
     alpha = scenario.weights.alpha.value

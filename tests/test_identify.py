@@ -15,7 +15,7 @@ from csa_games.calibration.latent import Direction, Shown, contexts, told
 from csa_games.calibration.mixture import fit_mixture, flat, information, posterior, sample
 from csa_games.calibration.simulate import simulate
 from csa_games.cli.output import console
-from csa_games.cli.untold import show_untold
+from csa_games.cli.untold import show_untold, untold_numbers
 from csa_games.override import override
 from csa_games.scenario import builtin_scenarios, read_scenario
 
@@ -183,8 +183,9 @@ def test_latent_intents_that_one_turn_shows_are_named(crisis):
 
 def test_what_is_flat_is_spelled_out(capsys):
     flat = Direction(0.01, {"shares": {"benign": 1.0, "distressed": -1.0}})
-    screen = console(sys.stdout)
-    show_untold(screen, Identifiability((), (flat,), {}))
+    untold = Identifiability((), (flat,), {})
+    assert untold_numbers(untold)["flat"] == [{"worth": 0.01, "changes": flat.changes}]
+    show_untold(console(sys.stdout), untold)
     said = " ".join(capsys.readouterr().out.split())
     assert "Every row has 100 observations or more" in said
     assert (
