@@ -80,7 +80,7 @@ def test_every_command_of_the_design_is_there():
     assert set(LEAVES) == {
         *("games", "show", "solve", "compare", "frontier", "report", "export", "verify"),
         *("guard decide", "efg export", "efg check", "bench", "schema", "doctor"),
-        *("sweep", "experiment", "worth"),
+        *("sweep", "experiment", "worth", "doubt"),
         *("guard check", "guard replay", "guard drift"),
         *("guard serve", "guard try", "guard nemo"),
         *("diff", "sign", "keys new", "keys show", "fit", "effect"),
@@ -143,6 +143,7 @@ def commands(run: Path, bundle: Path, folder: Path) -> dict[str, list[str]]:
         ],
         "experiment": ["experiment"],
         "worth": ["worth", "csa_oneshot"],
+        "doubt": ["doubt", "csa_oneshot", "--target", "1e-3"],
         "report": ["report", str(run), "-o", str(folder / "page.html")],
         "export": ["export", str(run), str(folder / "bundle"), "--sequence", "3"],
         "export csv": ["export", str(run), str(folder / "table.csv"), "--to", "csv"],

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from csa_games.cli.command import DONE, FAILED_CHECK, Command, Outcome
 from csa_games.cli.output import clean, facts, grid, number, whole
 from csa_games.cli.progress import SECONDS_BETWEEN_LINES, waiting
+from csa_games.cli.untold import show_untold, untold_numbers
 from csa_games.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from csa_games.calibration.check import Survey
     from csa_games.calibration.fitted import Fitted
+    from csa_games.calibration.identify import Identifiability
     from csa_games.scenario import Scenario
 
 
@@ -30,6 +32,7 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
     from csa_games.calibration.check import check, surveyed
     from csa_games.calibration.codes import coder
     from csa_games.calibration.fitted import fit, fittable, fitted_toml
+    from csa_games.calibration.identify import identify
     from csa_games.calibration.latent import Shown, compared, contexts, told
     from csa_games.calibration.mapping import read_mapping
     from csa_games.files import write_file
@@ -55,10 +58,12 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
             latent = told(base, wanted, gathered, draw)
             latent = replace(latent, criteria=compared(gathered, draw))
     fitted = fit(base, reading, wanted, counts, level=args.level, latent=latent)
+    untold = identify(fitted, reading, latent)
     write_file(args.out, fitted_toml(fitted).encode())
     data = {"scenario": args.out, "conversations": survey.conversations, "events": survey.events}
     return Outcome(
-        data | _numbers(fitted), lambda console: _show_fitted(console, fitted, args.out, survey)
+        data | _numbers(fitted) | {"untold": untold_numbers(untold)},
+        lambda console: _show_fitted(console, fitted, untold, args.out, survey),
     )
 
 
@@ -123,7 +128,9 @@ def _show_survey(console: "Console", survey: "Survey") -> None:
         console.print(f"and {whole(survey.more_faults)} further faults")
 
 
-def _show_fitted(console: "Console", fitted: "Fitted", out: str, survey: "Survey") -> None:
+def _show_fitted(
+    console: "Console", fitted: "Fitted", untold: "Identifiability", out: str, survey: "Survey"
+) -> None:
     from csa_games.calibration.fitted import listed
 
     rows = []
@@ -137,8 +144,10 @@ def _show_fitted(console: "Console", fitted: "Fitted", out: str, survey: "Survey
     console.print()
     for remark in fitted.remarks:
         console.print(clean(remark))
+    show_untold(console, untold)
     console.print(
-        f"\nsaved {clean(out)}\nNext: csa solve {clean(shlex.quote(out))} --method robust",
+        f"\nsaved {clean(out)}\nNext: csa solve {clean(shlex.quote(out))} --method robust\n"
+        f"      csa doubt {clean(shlex.quote(out))}",
         soft_wrap=True,
     )
 
