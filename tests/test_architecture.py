@@ -69,6 +69,7 @@ def test_imports_keep_to_the_layout(path):
             "fold",
             "game",
             "grid",
+            "logit",
             "outcomes",
             "provenance",
         }

@@ -54,13 +54,12 @@ from csa_games.fold import (
     expectation,
     legal_mask,
     legal_rows,
-    mean_of,
     reach,
     rows_of,
     table_of,
-    uniform,
 )
 from csa_games.game import ASSISTANT, USER, Game, Treeplex
+from csa_games.logit import arrivals, given_reach, log_soft
 from csa_games.scenario import Scenario, UserWeights
 
 COMPONENTS = ("satisfaction", "risk", "effort")
@@ -148,14 +147,6 @@ def menu(scenario: Scenario, intent: str, policy: Float[np.ndarray, "I A"]) -> M
     effort = game.tags["effort"]
     numbers = (game.tags["satisfaction"], form.leaves.payoff[USER] + effort, -effort)
     parts = [expectation(form, USER, number, plan)[1] for number in numbers]
-    users = form.treeplex[USER]
-    even, reached = mean_of(rows_of(users, uniform(users))), {}
-
-    def keep(q: Array, k: int) -> Array:  # below an infoset any policy sums to 1
-        reached[k] = even(q, k)
-        return reached[k]
-
-    backup(users, expectation(form, USER, np.ones_like(effort), plan), keep)
     here = game.tags[f"intent:{intent}"] > 0
     with jax.enable_x64(True):
         return Menu(
@@ -163,7 +154,7 @@ def menu(scenario: Scenario, intent: str, policy: Float[np.ndarray, "I A"]) -> M
             intent,
             game,
             tuple(jnp.asarray(np.stack(level)) for level in zip(*parts, strict=True)),
-            tuple(jnp.asarray(reached[k]) for k in range(len(users.levels))),
+            tuple(map(jnp.asarray, arrivals(form, USER, plan))),
             np.stack([number[here] for number in numbers]),
             np.array([part.weights.satisfaction, part.weights.risk, 1.0]),
             part.rationality.value,
@@ -414,10 +405,7 @@ def _log_policy(
     found: dict[int, Array] = {}
 
     def choose(q: Array, k: int) -> Array:
-        here = reached[k][:, None] > 0
-        value = jnp.where(here, q / jnp.where(here, reached[k][:, None], 1.0), 0.0)
-        log = jax.nn.log_softmax(jnp.where(legal[k], value, -jnp.inf), axis=-2)
-        found[k] = jnp.where(legal[k], log, 0.0)
+        found[k] = log_soft(given_reach(q, reached[k]), legal[k])
         return (jnp.where(legal[k], jnp.exp(found[k]), 0.0) * q).sum(axis=-2)
 
     rows = tuple(jnp.einsum("c,ckan->kan", product, part) for part in payoff)
