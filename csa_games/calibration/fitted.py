@@ -60,12 +60,14 @@ def fit(
     *,
     level: float = 0.9,
     latent: Told | None = None,
+    told: bool = False,
 ) -> Fitted:
     """Return `base` fitted to closed `counts` of the rows `wanted`.
 
     Rows of latent intents are those that a mixture has told, where there is one. A row that was
     never seen stays what it is, and so does its source. Raises `InputError` if the log tells
-    nothing of any row, or shows users who ask what the base says that they do not.
+    nothing of any row, unless it has `told` something else, or shows users who ask what the base
+    says that they do not.
     """
     if not 0 < level < 1:
         raise InputError(f"found the level {level}, expected a number between 0 and 1, such as 0.9")
@@ -79,6 +81,8 @@ def fit(
         often = np.where(mine[:, None], _with_typed(wanted, counts, latent), counts.rows)
         deff = np.where(mine, latent.deff, design_effect(counts, level))
         found = dirichlet(often.astype(np.float64), wanted.base, deff, level)
+    if not told and not found.n.any():
+        raise InputError(_nothing_told(base, reading, counts))
     return _assembled(base, reading, wanted, counts, found, latent)
 
 
@@ -91,8 +95,6 @@ def _assembled(
     latent: Told | None,
 ) -> Fitted:
     """Return `base` with the estimates `found` of the rows `wanted`, and what to say of them."""
-    if not found.n.any():
-        raise InputError(_nothing_told(base, reading, counts))
     seen = {row.field for row, n in zip(wanted.rows, found.n, strict=True) if n > 0}
     tables = {
         row.field: _rounded(row, value)

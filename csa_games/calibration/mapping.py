@@ -48,6 +48,13 @@ class Mapping(BaseModel):
     latent: list[Name] = Field(default_factory=list)
     """The intents that conversations without a type may have, at least two of them; with none,
     such conversations are only counted."""
+    policy: Annotated[str, Field(min_length=1, max_length=400)] | None = None
+    """The policy that the assistant of the log followed, and that users with a choice knew:
+    "observed" for what the log itself shows, or the folder of a run or bundle, seen from that of
+    the mapping. With none, quantal intents stay as they are."""
+    free: list[Literal["satisfaction", "risk"]] = Field(default_factory=list)
+    """The weights of quantal intents that are fitted with their rationality; effort, which weighs
+    1, and the others give it its unit."""
     types: Names | None = None
     """Label of a type -> intent."""
     asks: Names | None = None

@@ -31,8 +31,9 @@ conversations over two turns, that of the weight of risk in 91 % of 500.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import accumulate
 
 import jax
 import jax.numpy as jnp
@@ -142,74 +143,119 @@ def menu(scenario: Scenario, intent: str, policy: Float[np.ndarray, "I A"]) -> M
     assert part.weights is not None  # checked when it was read
     assert part.rationality is not None
     game = factored_game(_alone(scenario, intent))
-    form = game.form
-    plan = reach(form.treeplex[ASSISTANT], rows_of(form.treeplex[ASSISTANT], _known(game, policy)))
-    effort = game.tags["effort"]
-    numbers = (game.tags["satisfaction"], form.leaves.payoff[USER] + effort, -effort)
-    parts = [expectation(form, USER, number, plan)[1] for number in numbers]
     here = game.tags[f"intent:{intent}"] > 0
+    blank = Menu(
+        scenario,
+        intent,
+        game,
+        payoff=(),
+        reached=(),
+        leaves=np.stack([number[here] for number in _components(game)]),
+        weights=np.array([part.weights.satisfaction, part.weights.risk, 1.0]),
+        rationality=part.rationality.value,
+    )
+    return under(blank, policy)
+
+
+def under(menu: Menu, policy: Float[np.ndarray, "I A"]) -> Menu:
+    """Return what each ask leads to under another `policy`; raises `InputError` as `menu` does."""
+    game, form = menu.game, menu.game.form
+    plan = reach(form.treeplex[ASSISTANT], rows_of(form.treeplex[ASSISTANT], _known(game, policy)))
+    parts = [expectation(form, USER, number, plan)[1] for number in _components(game)]
     with jax.enable_x64(True):
-        return Menu(
-            scenario,
-            intent,
-            game,
-            tuple(jnp.asarray(np.stack(level)) for level in zip(*parts, strict=True)),
-            tuple(map(jnp.asarray, arrivals(form, USER, plan))),
-            np.stack([number[here] for number in numbers]),
-            np.array([part.weights.satisfaction, part.weights.risk, 1.0]),
-            part.rationality.value,
+        payoff = tuple(jnp.asarray(np.stack(level)) for level in zip(*parts, strict=True))
+        return replace(
+            menu, payoff=payoff, reached=tuple(map(jnp.asarray, arrivals(form, USER, plan)))
         )
 
 
-def asked(menu: Menu, codes: Codes) -> Int[np.ndarray, "I A"]:
-    """Return how often each ask was chosen at each infoset of the intent.
+class Choices:
+    """What users of a quantal intent chose after which public history, gathered piece by piece.
 
     Of a conversation that does not say all that the user had seen, what follows is left out, and so
-    are turns beyond the scenario's. Raises `InputError` for asks that the intent may not make.
+    are turns beyond the scenario's. `n` choices are kept as numbers of (history, ask) pairs with
+    how often each was made: no more of them than the scenario has, however long the log.
     """
-    scenario, game = menu.scenario, menu.game
-    i = [part.name for part in scenario.intents].index(menu.intent)
-    may = [ask.name in scenario.intents[i].asks for ask in scenario.asks]
-    slot = np.where(may, np.cumsum(may) - 1, -1)
-    talks = np.array([ask.ends is None for ask in scenario.asks]) & may
-    opens = np.array([not response.ends for response in scenario.responses])
-    talking, open_ = np.cumsum(talks) - 1, np.cumsum(opens) - 1
-    mine = np.flatnonzero(np.array(choosing_intents(game)) == menu.intent)
-    counts = np.zeros((len(mine), game.form.treeplex[USER].width), np.int64)
 
-    def add(place: Int[np.ndarray, " M"], ask: Int[np.ndarray, " M"]) -> None:
-        if (wrong := slot[ask] < 0).any():
-            name = scenario.asks[int(ask[wrong][0])].name
-            raise InputError(
-                f"found the ask {name!r} of {menu.intent!r}, expected one that it may make in "
-                f"{scenario.name}: {', '.join(scenario.intents[i].asks)}"
+    def __init__(self, scenario: Scenario, intent: str) -> None:
+        self.scenario, self.intent = scenario, intent
+        self.n = 0
+        part = next(part for part in scenario.intents if part.name == intent)
+        may = np.array([ask.name in part.asks for ask in scenario.asks])
+        self._talks = may & [ask.ends is None for ask in scenario.asks]
+        self._opens = np.array([not response.ends for response in scenario.responses])
+        width = int(self._talks.sum() * self._opens.sum())
+        self._firsts = list(accumulate((width**t for t in range(scenario.turns)), initial=0))
+        self._kept = self._firsts[-1] * len(may) < 2**63  # else there are too many for a game, too
+        self._pairs, self._times = np.zeros((2, 0), np.int64)
+
+    def add(self, codes: Codes) -> None:
+        """Add the choices in `codes`."""
+        found = self._found(codes)
+        self.n += len(found)
+        if self._kept:
+            self._pairs, place = np.unique(
+                np.concatenate([self._pairs, found]), return_inverse=True
             )
-        np.add.at(counts, (place, slot[ask]), 1)
+            times = np.append(self._times, np.ones(len(found), np.int64))
+            self._times = np.bincount(place, times, len(self._pairs)).astype(np.int64)
 
-    # Per conversation, the histories of asks and of responses as numbers; -1 where not known.
-    said = np.where(codes.intent == i, 0, -1)
-    heard = np.zeros_like(said)
-    first = 0
-    for t in range(scenario.turns):
-        base, width = int(talks.sum()) ** t, int(opens.sum()) ** t
-        at = np.flatnonzero(codes.turn == t)
-        at = at[(said[codes.conversation[at]] >= 0) & (codes.ask[at] >= 0)]
-        who, ask = codes.conversation[at], codes.ask[at]
-        if t == 0:
-            add(np.zeros(len(at), np.int64), ask)
-        first += base * width
-        response, reaction = codes.response[at], codes.reaction[at]
-        goes = (response >= 0) & opens[response] & talks[ask] & (t + 1 < scenario.turns)
-        after = np.full_like(said, -1)
-        after[who[goes]] = said[who[goes]] * talks.sum() + talking[ask[goes]]
-        heard[who[goes]] = heard[who[goes]] * opens.sum() + open_[response[goes]]
-        said = after
-        seen = goes & (reaction >= 0)
-        where = first + said[who[seen]] * opens.sum() ** (t + 1) + heard[who[seen]]
-        add(where, reaction[seen])
-    whole = np.zeros((game.form.treeplex[USER].infosets, counts.shape[1]), np.int64)
-    whole[mine] = counts
-    return whole
+    def _found(self, codes: Codes) -> Int[np.ndarray, " M"]:
+        """Return each choice as a number: its history times the asks there are, plus the ask."""
+        talks, opens = self._talks, self._opens
+        talking, open_ = np.cumsum(talks) - 1, np.cumsum(opens) - 1
+        i = [part.name for part in self.scenario.intents].index(self.intent)
+        found = []
+        # Per conversation, the histories of asks and of responses as numbers; -1 where not known.
+        said = np.where(codes.intent == i, 0, -1)
+        heard = np.zeros_like(said)
+        for t in range(self.scenario.turns):
+            at = np.flatnonzero(codes.turn == t)
+            at = at[(said[codes.conversation[at]] >= 0) & (codes.ask[at] >= 0)]
+            who, ask = codes.conversation[at], codes.ask[at]
+            if t == 0:
+                found.append(ask)
+            response, reaction = codes.response[at], codes.reaction[at]
+            goes = (response >= 0) & opens[response] & talks[ask] & (t + 1 < self.scenario.turns)
+            after = np.full_like(said, -1)
+            after[who[goes]] = said[who[goes]] * talks.sum() + talking[ask[goes]]
+            heard[who[goes]] = heard[who[goes]] * opens.sum() + open_[response[goes]]
+            said = after
+            seen = goes & (reaction >= 0)
+            if self._kept and seen.any():
+                place = said[who[seen]] * opens.sum() ** (t + 1) + heard[who[seen]]
+                found.append((self._firsts[t + 1] + place) * len(talks) + reaction[seen])
+            else:
+                found.append(reaction[seen])
+        return np.concatenate(found).astype(np.int64)
+
+    def counts(self, menu: Menu) -> Int[np.ndarray, "I A"]:
+        """Return how often each ask was chosen at each infoset of the intent.
+
+        Raises `InputError` for asks that the intent may not make.
+        """
+        game, asks = menu.game, [ask.name for ask in self.scenario.asks]
+        whose = next(part for part in self.scenario.intents if part.name == self.intent)
+        may = np.array([name in whose.asks for name in asks])
+        place, ask = np.divmod(self._pairs, len(asks))
+        if not may[ask].all():
+            raise InputError(
+                f"found the ask {asks[int(ask[~may[ask]][0])]!r} of {self.intent!r}, expected one "
+                f"that it may make in {self.scenario.name}: {', '.join(whose.asks)}"
+            )
+        mine = np.flatnonzero(np.array(choosing_intents(game)) == self.intent)
+        counts = np.zeros(
+            (game.form.treeplex[USER].infosets, game.form.treeplex[USER].width), np.int64
+        )
+        counts[mine[place], (np.cumsum(may) - 1)[ask]] = self._times
+        return counts
+
+
+def asked(menu: Menu, codes: Codes) -> Int[np.ndarray, "I A"]:
+    """Return how often each ask was chosen at each infoset of the intent, as `Choices` counts."""
+    choices = Choices(menu.scenario, menu.intent)
+    choices.add(codes)
+    return choices.counts(menu)
 
 
 def quantal_policy(
@@ -349,6 +395,13 @@ def _alone(scenario: Scenario, intent: str) -> Scenario:
         for part in scenario.intents
     ]
     return scenario.model_copy(update={"intents": parts})
+
+
+def _components(game: Game) -> tuple[Float[np.ndarray, " L"], ...]:
+    """Return the `COMPONENTS` at the leaves of a game of `_alone`, effort negated."""
+    effort = game.tags["effort"]
+    harm = np.asarray(game.form.leaves.payoff[USER]) + effort
+    return game.tags["satisfaction"], harm, -effort
 
 
 def _known(game: Game, policy: Float[np.ndarray, "I A"]) -> Float[np.ndarray, "I A"]:

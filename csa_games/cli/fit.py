@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from csa_games.calibration.check import Survey
+    from csa_games.calibration.codes import Codes
     from csa_games.calibration.fitted import Fitted
+    from csa_games.calibration.fitted_quantal import Chosen
     from csa_games.scenario import Scenario
 
 
@@ -30,6 +32,7 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
     from csa_games.calibration.check import check, surveyed
     from csa_games.calibration.codes import coder
     from csa_games.calibration.fitted import fit, fittable, fitted_toml
+    from csa_games.calibration.fitted_quantal import Gathered, chosen, with_chosen
     from csa_games.calibration.latent import Shown, compared, contexts, told
     from csa_games.calibration.mapping import read_mapping
     from csa_games.files import write_file
@@ -40,13 +43,20 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
     wanted = fittable(base, reading)
     codes = coder(reading, base)
     gathered = Shown(contexts(base, wanted, reading.latent)) if reading.latent else None
-    each = None if gathered is None or args.check else gathered.add
+    quantal = Gathered(base)
+    parts = [quantal.add, *([] if gathered is None or args.check else [gathered.add])]
+
+    def each(piece: "Codes") -> None:
+        for add in parts:
+            add(piece)
+
     with _reading() as progress:
         survey, counts = surveyed(args.logs, codes, wanted, progress, each)
     if args.check:
-        data = asdict(survey) | {"ok": not survey.faults}
+        choices = {name: part.n for name, part in quantal.choices.items()}
+        data = asdict(survey) | {"choices": choices, "ok": not survey.faults}
         code = FAILED_CHECK if survey.faults else DONE
-        return Outcome(data, lambda console: _show_survey(console, survey), code)
+        return Outcome(data, lambda console: _show_survey(console, survey, choices), code)
     check(survey)
     latent = None
     if gathered is not None and survey.conversations:
@@ -54,11 +64,15 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
             draw = np.random.default_rng(args.seed)
             latent = told(base, wanted, gathered, draw)
             latent = replace(latent, criteria=compared(gathered, draw))
-    fitted = fit(base, reading, wanted, counts, level=args.level, latent=latent)
+    folder, draw = Path(args.map).parent, np.random.default_rng([args.seed, 1])
+    choosing = chosen(base, reading, quantal, folder, draw, level=args.level)
+    fitted = fit(base, reading, wanted, counts, level=args.level, latent=latent, told=choosing.told)
+    fitted = with_chosen(fitted, reading, choosing)
     write_file(args.out, fitted_toml(fitted).encode())
     data = {"scenario": args.out, "conversations": survey.conversations, "events": survey.events}
     return Outcome(
-        data | _numbers(fitted), lambda console: _show_fitted(console, fitted, args.out, survey)
+        data | _numbers(fitted) | {"choosing": _choosing(choosing)},
+        lambda console: _show_fitted(console, fitted, choosing, args.out, survey),
     )
 
 
@@ -105,13 +119,29 @@ def _numbers(fitted: "Fitted") -> dict[str, Any]:
     }
 
 
-def _show_survey(console: "Console", survey: "Survey") -> None:
+def _choosing(chosen: "Chosen") -> dict[str, Any]:
+    """Return what `--json` says of each quantal intent."""
+    told: dict[str, Any] = {name: {"choices": n} for name, n in chosen.choices.items()}
+    for name, found in chosen.fits.items():
+        numbers = {"rationality": found.rationality} | found.weights
+        told[name] |= {what: asdict(one) for what, one in numbers.items() if one is not None}
+        told[name]["log_likelihood"] = {
+            "fitted": found.log_likelihood,
+            "even": found.even,
+            "base": found.base,
+            "frequencies": found.frequencies,
+        }
+    return told
+
+
+def _show_survey(console: "Console", survey: "Survey", choices: dict[str, int]) -> None:
     missing = ", ".join(f"{name} {whole(count)}" for name, count in survey.missing.items() if count)
     rows = [
         ("conversations", whole(survey.conversations)),
         ("events", whole(survey.events)),
         ("not recorded", missing or "nothing"),
     ]
+    rows += [(f"choices of {name}", whole(n)) for name, n in choices.items()]
     if survey.repeated:
         rows.append(("repeated", f"{whole(survey.repeated)} ids that came before"))
     for field, labels in survey.unknown.items():
@@ -124,7 +154,9 @@ def _show_survey(console: "Console", survey: "Survey") -> None:
         console.print(f"and {whole(survey.more_faults)} further faults")
 
 
-def _show_fitted(console: "Console", fitted: "Fitted", out: str, survey: "Survey") -> None:
+def _show_fitted(
+    console: "Console", fitted: "Fitted", chosen: "Chosen", out: str, survey: "Survey"
+) -> None:
     from csa_games.calibration.fitted import listed
 
     rows = []
@@ -133,6 +165,21 @@ def _show_fitted(console: "Console", fitted: "Fitted", out: str, survey: "Survey
         for label, (name, found) in zip(told, estimates.items(), strict=False):
             interval = f"{number(found.low)} to {number(found.high)}"
             rows.append((label, name, number(found.value), interval, whole(int(found.n))))
+    for name, choosing in chosen.fits.items():
+        numbers = {"λ": choosing.rationality} | {
+            f"weight of {what}": one for what, one in choosing.weights.items()
+        }
+        rows += [
+            (
+                f"{name} chooses" if what == "λ" else "",
+                what,
+                number(one.value),
+                f"{number(one.low)} to {number(one.high)}",
+                whole(int(one.n)),
+            )
+            for what, one in numbers.items()
+            if one is not None
+        ]
     level = f"{fitted.estimates.level:.0%} interval"
     console.print(grid(["row", "outcome", "estimate", level, "n"], rows, left=2))
     console.print()
