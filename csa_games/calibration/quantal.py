@@ -309,10 +309,7 @@ def fit_rationality(
     rows = _checked(menu, counts)
     fitted = [c for c, name in enumerate(COMPONENTS) if name in free]
     held = np.array([name not in free for name in COMPONENTS])
-    mixing = np.stack([np.where(held, menu.weights, 0.0), *np.eye(len(COMPONENTS))[fitted]], axis=1)
-    spread = np.ptp(mixing.T @ menu.leaves, axis=1)
-    # Parameters count in logits between the best end and the worst.
-    unit = np.where(spread > 0, spread, 1.0)
+    mixing, unit = _mixing(menu, fitted)
     objective = _objective(menu, rows, mixing / unit)
     own = np.array([1.0, *menu.weights[fitted]]) * menu.rationality * unit
     n = int(sum(part.sum() for part in rows))
@@ -370,6 +367,44 @@ def fit_rationality(
         unidentified=tuple(sentences),
         n=n,
     )
+
+
+def refitted(
+    menu: Menu, counts: Int[np.ndarray, "I A"], found: Rationality
+) -> dict[str, float] | None:
+    """Return λ and the weights that `found` has estimates of, climbed to from there.
+
+    For another menu of the same asks: the maximum next to that of `found`. None where there is
+    none, or where it does not tell all of them.
+    """
+    assert found.rationality is not None
+    fitted = [c for c, name in enumerate(COMPONENTS) if name in found.weights]
+    mixing, unit = _mixing(menu, fitted)
+    objective = _objective(menu, _checked(menu, counts), mixing / unit)
+    weights = [1.0, *(found.weights[COMPONENTS[c]].value for c in fitted)]
+    best = _climbed(objective, found.n, found.rationality.value * np.array(weights) * unit)
+    flat, _ = _information(objective, found.n, best)
+    if best[0] <= 0 or flat.size or np.abs(objective.slope(best)).max() / found.n > STEEP:
+        return None
+    sharpness, *products = (best / unit).tolist()
+    names = (COMPONENTS[c] for c in fitted)
+    return {"λ": sharpness} | {
+        name: product / sharpness for name, product in zip(names, products, strict=True)
+    }
+
+
+def _mixing(
+    menu: Menu, fitted: list[int]
+) -> tuple[Float[np.ndarray, "C P"], Float[np.ndarray, " P"]]:
+    """Return what λ and the weights `fitted` multiply, and their units.
+
+    In these, parameters count in logits between the best end of a conversation and the worst.
+    """
+    every = np.eye(len(COMPONENTS))
+    held = menu.weights * (1 - every[fitted].sum(axis=0))
+    mixing = np.stack([held, *every[fitted]], axis=1)
+    spread = np.ptp(mixing.T @ menu.leaves, axis=1)
+    return mixing, np.where(spread > 0, spread, 1.0)
 
 
 @dataclass(frozen=True)

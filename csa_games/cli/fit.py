@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from csa_games.calibration.codes import Codes
     from csa_games.calibration.fitted import Fitted
     from csa_games.calibration.fitted_quantal import Chosen
+    from csa_games.calibration.hazard import Hazards
     from csa_games.scenario import Scenario
+
+    Found = dict[str, dict[str, Hazards]]
 
 
 def fit_logs(args: argparse.Namespace) -> Outcome:
@@ -33,18 +37,26 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
     from csa_games.calibration.codes import coder
     from csa_games.calibration.fitted import fit, fittable, fitted_toml
     from csa_games.calibration.fitted_quantal import Gathered, chosen, with_chosen
+    from csa_games.calibration.judged import corrected
     from csa_games.calibration.latent import Shown, compared, contexts, told
     from csa_games.calibration.mapping import read_mapping
+    from csa_games.calibration.onset import Onsets
     from csa_games.files import write_file
 
     if not args.check and args.out is None:
         raise InputError("-o: is missing, expected the file to write the fitted scenario to")
+    if not 0 < args.level < 1:
+        raise InputError(
+            f"--level: found the level {args.level:g}, expected a number between 0 and 1"
+        )
     reading, base = read_mapping(args.map), _base(args.base)
     wanted = fittable(base, reading)
     codes = coder(reading, base)
     gathered = Shown(contexts(base, wanted, reading.latent)) if reading.latent else None
-    quantal = Gathered(base)
-    parts = [quantal.add, *([] if gathered is None or args.check else [gathered.add])]
+    quantal, onsets = Gathered(base), Onsets(base, args.hazard)
+    parts = [quantal.add, onsets.add]
+    if gathered is not None and not args.check:
+        parts.append(gathered.add)
 
     def each(piece: "Codes") -> None:
         for add in parts:
@@ -52,11 +64,17 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
 
     with _reading() as progress:
         survey, counts = surveyed(args.logs, codes, wanted, progress, each)
+    hazards = onsets.hazards(np.random.default_rng([args.seed, 3]), level=args.level)
     if args.check:
         choices = {name: part.n for name, part in quantal.choices.items()}
-        data = asdict(survey) | {"choices": choices, "ok": not survey.faults}
+        data = asdict(survey) | {"choices": choices, "hazards": _hazards(hazards)}
         code = FAILED_CHECK if survey.faults else DONE
-        return Outcome(data, lambda console: _show_survey(console, survey, choices), code)
+
+        def show(console: "Console") -> None:
+            _show_survey(console, survey, choices)
+            _show_hazards(console, hazards, args.level)
+
+        return Outcome(data | {"ok": not survey.faults}, show, code)
     check(survey)
     latent = None
     if gathered is not None and survey.conversations:
@@ -66,14 +84,29 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
             latent = replace(latent, criteria=compared(gathered, draw))
     folder, draw = Path(args.map).parent, np.random.default_rng([args.seed, 1])
     choosing = chosen(base, reading, quantal, folder, draw, level=args.level)
-    fitted = fit(base, reading, wanted, counts, level=args.level, latent=latent, told=choosing.told)
+    drawn = np.random.default_rng([args.seed, 2])
+    fitted = fit(
+        base,
+        reading,
+        wanted,
+        counts,
+        level=args.level,
+        latent=latent,
+        told=choosing.told,
+        correct=partial(corrected, base, reading, wanted, draw=drawn),
+        said=choosing.said,
+    )
     fitted = with_chosen(fitted, reading, choosing)
     write_file(args.out, fitted_toml(fitted).encode())
     data = {"scenario": args.out, "conversations": survey.conversations, "events": survey.events}
-    return Outcome(
-        data | _numbers(fitted) | {"choosing": _choosing(choosing)},
-        lambda console: _show_fitted(console, fitted, choosing, args.out, survey),
-    )
+
+    def show_all(console: "Console") -> None:
+        _show_fitted(console, fitted, choosing)
+        _show_hazards(console, hazards, args.level)
+        _show_saved(console, fitted, args.out)
+
+    numbers = _numbers(fitted) | {"choosing": _choosing(choosing), "hazards": _hazards(hazards)}
+    return Outcome(data | numbers, show_all)
 
 
 def _base(asked: str) -> "Scenario":
@@ -115,6 +148,7 @@ def _numbers(fitted: "Fitted") -> dict[str, Any]:
         "estimates": rows,
         "kernels": fitted.kernels,
         "channels": fitted.channels,
+        "naive": fitted.naive,
         "remarks": fitted.remarks,
     }
 
@@ -132,6 +166,37 @@ def _choosing(chosen: "Chosen") -> dict[str, Any]:
             "frequencies": found.frequencies,
         }
     return told
+
+
+def _hazards(hazards: "Found") -> dict[str, Any]:
+    """Return what `--json` says of hazards: lists by turn, by name and intent."""
+    return {
+        name: {intent: asdict(found) for intent, found in by_intent.items()}
+        for name, by_intent in hazards.items()
+    }
+
+
+def _show_hazards(console: "Console", hazards: "Found", level: float) -> None:
+    for name, by_intent in hazards.items():
+        rows = [
+            (
+                intent if t == 0 else "",
+                whole(t + 1),
+                whole(int(found.at_risk[t])),
+                whole(int(found.happened[t])),
+                number(float(found.hazard[t])),
+                f"{number(float(found.hazard_low[t]))} to {number(float(found.hazard_high[t]))}",
+                number(float(found.survival[t])),
+                f"{number(float(found.survival_low[t]))} to "
+                f"{number(float(found.survival_high[t]))}",
+            )
+            for intent, found in by_intent.items()
+            for t in range(len(found.hazard))
+        ]
+        interval = f"{level:.0%} interval"
+        headings = ("intent", "turn", "at risk", "first", "hazard", interval, "not yet", interval)
+        console.print()
+        console.print(grid(headings, rows, title=f"When {name} first comes"))
 
 
 def _show_survey(console: "Console", survey: "Survey", choices: dict[str, int]) -> None:
@@ -154,9 +219,7 @@ def _show_survey(console: "Console", survey: "Survey", choices: dict[str, int]) 
         console.print(f"and {whole(survey.more_faults)} further faults")
 
 
-def _show_fitted(
-    console: "Console", fitted: "Fitted", chosen: "Chosen", out: str, survey: "Survey"
-) -> None:
+def _show_fitted(console: "Console", fitted: "Fitted", chosen: "Chosen") -> None:
     from csa_games.calibration.fitted import listed
 
     rows = []
@@ -185,6 +248,9 @@ def _show_fitted(
     console.print()
     for remark in fitted.remarks:
         console.print(clean(remark))
+
+
+def _show_saved(console: "Console", fitted: "Fitted", out: str) -> None:
     doubts = "".join(
         f" --{name} {radius:.4f}"
         for name, radius in (("kernels", fitted.kernels), ("channels", fitted.channels))
@@ -219,11 +285,18 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--level", type=float, default=0.9, metavar="P", help="of the intervals (0.9)"
     )
     parser.add_argument(
+        "--hazard",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also say in which turn an ask or response of the scenario first comes, by intent",
+    )
+    parser.add_argument(
         "--seed",
         type=int,
         default=0,
         metavar="N",
-        help="of the random starts that tell latent intents apart (0)",
+        help="of all that is drawn at random: starts, and what intervals are drawn from (0)",
     )
 
 
@@ -232,6 +305,7 @@ FIT = Command(
     (
         "csa fit log.jsonl.gz --map map.toml --base crisis_guidance --check",
         "csa fit log.jsonl.gz --map map.toml --base crisis_guidance -o fitted.toml",
+        "csa fit log.jsonl.gz --map map.toml --base crisis_guidance --check --hazard leave",
         "csa fit log.jsonl.gz --map map.toml --base mine.toml -o fitted.toml --json",
     ),
     _arguments,
