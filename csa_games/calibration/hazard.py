@@ -41,7 +41,8 @@ def product_limit(
 
     `turns` is when it happened, or the last turn that was seen. Intervals of hazards are those of
     Beta posteriors under Jeffreys' prior; those of survival are normal on the log-log scale with
-    Greenwood's variance (1926), and hold for many conversations.
+    Greenwood's variance (1926), and hold for many conversations. As long as it has not happened to
+    anybody, survival is at least what the upper ends of the hazards leave.
     """
     ended = np.bincount(turns[happened & (turns < length)], minlength=length)
     last = np.bincount(np.minimum(turns, length), minlength=length + 1)
@@ -64,6 +65,7 @@ def tallied(
         level,
     )
     low, high = _greenwood(happened, at_risk, survival, level)
+    low = np.where(survival == 1, np.cumprod(1 - found.high[:, 0]), low)
     return Hazards(
         at_risk, happened, hazard, found.low[:, 0], found.high[:, 0], survival, low, high, level
     )
@@ -83,7 +85,9 @@ def clustered(
         _, hazard, survival = _limit(totals[:, :length], totals[:, length:])
         return np.stack([hazard, survival], axis=1)
 
-    low, high = bootstrap(both, np.concatenate([happened, last], axis=1), draw, level=level)
+    sums = np.concatenate([happened, last], axis=1)
+    sums = sums[np.lexsort(sums.T)]  # in whatever order clusters come, the draws are the same
+    low, high = bootstrap(both, sums, draw, level=level)
     found = tallied(happened.sum(axis=0), last.sum(axis=0), level=level)
     return replace(
         found,

@@ -26,10 +26,12 @@ class Onsets:
         responses = [part.name for part in scenario.responses]
         for name in names:
             if (name in asks) == (name in responses):
-                found = "both" if name in asks else "neither"
+                found = (
+                    "which is both an ask and a response" if name in asks else "which is neither"
+                )
                 raise InputError(
-                    f"--hazard: found {name!r}, {found} an ask and a response of {scenario.name}; "
-                    f"expected one of {', '.join(dict.fromkeys([*asks, *responses]))}"
+                    f"--hazard: found {name!r}, {found}; expected one ask or response of "
+                    f"{scenario.name}: {', '.join(dict.fromkeys([*asks, *responses]))}"
                 )
         self._names = tuple(dict.fromkeys(names))
         self._intents = (*(part.name for part in scenario.intents), NO_TYPE)
