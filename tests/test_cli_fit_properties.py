@@ -88,7 +88,7 @@ def test_duplicating_the_log_halves_the_variance(place, capsys):
             two = twice[row][name]
             assert two["n"] == 2 * one["n"]
             if one["n"] > 100:  # fewer clusters have wider tails
-                assert two["effective"] == pytest.approx(2 * one["effective"], rel=0.02)
+                assert two["effective"] == pytest.approx(2 * one["effective"], rel=0.04)
             if one["n"] > 100 and 0.1 < one["value"] < 0.9:  # else intervals are skew
                 ratio = (two["high"] - two["low"]) / (one["high"] - one["low"])
                 assert ratio**2 == pytest.approx(0.5, rel=0.06)

@@ -250,6 +250,17 @@ def test_a_log_that_the_policy_cannot_have_led_to_is_refused(place, capsys, trut
     assert "expected none where the policy never leads" in said
 
 
+def test_games_that_are_too_large_are_refused(place, capsys):
+    (place / "base.toml").write_text(
+        (place / "base.toml").read_text().replace("turns = 2", "turns = 20")
+    )
+    assert csa_fit(capsys, "log.jsonl.gz", "--check")["choices"]["seeker"] > COUNT
+    said = csa_fit(capsys, "log.jsonl.gz", "-o", "x.toml", code=2)
+    assert "information sets, expected 200,000 at most" in said
+    (place / "map.toml").write_text(MAP)
+    csa_fit(capsys, "log.jsonl.gz", "-o", "x.toml")
+
+
 # --- properties
 
 

@@ -34,6 +34,8 @@ from csa_games.calibration.quantal import (
     refitted,
     under,
 )
+from csa_games.dialogue import sizes
+from csa_games.errors import InputError
 from csa_games.factored import factored_game
 from csa_games.scenario import Scenario, scenario_from
 
@@ -42,6 +44,9 @@ LEAST = 50
 
 DRAWS = 20  # policies
 
+MOST_INFOSETS = 200_000
+"""Information sets of a scenario up to which its game is built."""
+
 OBSERVED = "observed"
 """What a mapping calls the policy that the log itself shows."""
 
@@ -49,19 +54,20 @@ OBSERVED = "observed"
 class Gathered:
     """What of a log tells how quantal intents choose, gathered piece by piece."""
 
-    def __init__(self, base: Scenario) -> None:
+    def __init__(self, base: Scenario, reading: Reading) -> None:
         self.choices = {
             part.name: Choices(base, part.name)
             for part in base.intents
             if part.behaviour == "quantal"
         }
-        self.answers = Answers(base)
+        observed = bool(self.choices) and reading.policy == OBSERVED
+        self.answers = Answers(base) if observed else None
 
     def add(self, codes: Codes) -> None:
         """Add the choices and answers in `codes`."""
         for choices in self.choices.values():
             choices.add(codes)
-        if self.choices:
+        if self.answers is not None:
             self.answers.add(codes)
 
 
@@ -95,14 +101,20 @@ def chosen(
     """Return λ and the free weights of the quantal intents of `base`, as far as a log tells them.
 
     Paths in `reading` start from `folder`. Raises `InputError` for a policy that cannot be had or
-    does not go with the log.
+    does not go with the log, and for games of more than `MOST_INFOSETS`.
     """
     counted = {name: choices.n for name, choices in gathered.choices.items()}
     enough = [name for name, n in counted.items() if n >= LEAST]
     if reading.policy is None or not enough:
         return Chosen({}, counted, tuple(_left(base, reading, counted)))
+    if (infosets := sum(sizes(base).infosets)) > MOST_INFOSETS:
+        raise InputError(
+            f"policy: {base.name} has {infosets:,} information sets, expected {MOST_INFOSETS:,} at "
+            "most to fit how its quantal intents choose: leave out the policy, and they stay as "
+            "they are"
+        )
     game = factored_game(base)
-    observed = gathered.answers.observed(game) if reading.policy == OBSERVED else None
+    observed = None if gathered.answers is None else gathered.answers.observed(game)
     followed = policy.known(folder / reading.policy, game) if observed is None else observed.policy
     said = list(_left(base, reading, counted))
     if observed is not None:

@@ -42,6 +42,8 @@ class Onsets:
 
     def add(self, codes: Codes) -> None:
         """Add the conversations of `codes`."""
+        if not self._names:
+            return
         count, turn, of = len(codes.intent), codes.turn, codes.conversation
         grouped = codes.group >= 0
         self._grouped |= bool(grouped.any())

@@ -86,6 +86,7 @@ class Answers:
     """What the assistant of a log did, gathered piece by piece.
 
     Answers are kept by turn, ask and signal, and by state: no more of them than the scenario has.
+    Where states are so many that their numbers do not fit, and no game does, they are not kept.
     """
 
     def __init__(self, scenario: Scenario) -> None:
@@ -96,7 +97,6 @@ class Answers:
         asks, responses = len(self._ends), len(self._closes)
         self._seen = np.zeros((turns, asks, signals + 1, responses), np.int64)  # last: no signal
         self._width = asks * signals * responses
-        # Numbers of states fit, or there are too many of them for a game anyway.
         self._kept = sum(self._width ** (t + 1) for t in range(turns)) < 2**63
         self._states, self._times = np.zeros((2, 0), np.int64)
 

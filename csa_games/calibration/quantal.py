@@ -81,6 +81,8 @@ STEEP = 1e-6
 FARTHEST = 1e4
 """Logits between the best and the worst end, from which on an interval has no upper end."""
 
+MOST_PAIRS = 10_000_000
+
 ROUNDING = 1e-6  # how far a row of a policy may be off 1, as in certificates
 
 
@@ -174,7 +176,8 @@ class Choices:
 
     Of a conversation that does not say all that the user had seen, what follows is left out, and so
     are turns beyond the scenario's. `n` choices are kept as numbers of (history, ask) pairs with
-    how often each was made: no more of them than the scenario has, however long the log.
+    how often each was made: no more of them than the scenario has, however long the log. Where it
+    has more than `MOST_PAIRS`, too many for its game, they are only counted.
     """
 
     def __init__(self, scenario: Scenario, intent: str) -> None:
@@ -186,7 +189,7 @@ class Choices:
         self._opens = np.array([not response.ends for response in scenario.responses])
         width = int(self._talks.sum() * self._opens.sum())
         self._firsts = list(accumulate((width**t for t in range(scenario.turns)), initial=0))
-        self._kept = self._firsts[-1] * len(may) < 2**63  # else there are too many for a game, too
+        self._kept = self._firsts[-1] * len(may) <= MOST_PAIRS
         self._pairs, self._times = np.zeros((2, 0), np.int64)
 
     def add(self, codes: Codes) -> None:
@@ -232,8 +235,13 @@ class Choices:
     def counts(self, menu: Menu) -> Int[np.ndarray, "I A"]:
         """Return how often each ask was chosen at each infoset of the intent.
 
-        Raises `InputError` for asks that the intent may not make.
+        Raises `InputError` for asks that the intent may not make, and if choices were only counted.
         """
+        if not self._kept:
+            raise InputError(
+                f"{self.scenario.name} has {self._firsts[-1]:,} public histories, too many to fit "
+                f"how {self.intent!r} chooses after each of them"
+            )
         game, asks = menu.game, [ask.name for ask in self.scenario.asks]
         whose = next(part for part in self.scenario.intents if part.name == self.intent)
         may = np.array([name in whose.asks for name in asks])

@@ -53,7 +53,7 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
     wanted = fittable(base, reading)
     codes = coder(reading, base)
     gathered = Shown(contexts(base, wanted, reading.latent)) if reading.latent else None
-    quantal, onsets = Gathered(base), Onsets(base, args.hazard)
+    quantal, onsets = Gathered(base, reading), Onsets(base, args.hazard)
     parts = [quantal.add, onsets.add]
     if gathered is not None and not args.check:
         parts.append(gathered.add)
