@@ -221,8 +221,10 @@ class Choices:
             response, reaction = codes.response[at], codes.reaction[at]
             goes = (response >= 0) & opens[response] & talks[ask] & (t + 1 < self.scenario.turns)
             after = np.full_like(said, -1)
-            after[who[goes]] = said[who[goes]] * talks.sum() + talking[ask[goes]]
-            heard[who[goes]] = heard[who[goes]] * opens.sum() + open_[response[goes]]
+            after[who[goes]] = 0  # where they are only counted, numbers of histories might not fit
+            if self._kept:
+                after[who[goes]] = said[who[goes]] * talks.sum() + talking[ask[goes]]
+                heard[who[goes]] = heard[who[goes]] * opens.sum() + open_[response[goes]]
             said = after
             seen = goes & (reaction >= 0)
             if self._kept and seen.any():
