@@ -36,7 +36,8 @@ from csa_games.fold import (
     table_of,
 )
 from csa_games.game import Game, Grid, SequenceForm, Treeplex
-from solvers.reaction import arrivals, payoff_range, rationality, soft
+from csa_games.logit import arrivals, given_reach, soft
+from solvers.reaction import payoff_range, rationality
 from solvers.regret import Number
 
 SOFTEST, HARDEST = 3.0, 3_000.0
@@ -82,7 +83,7 @@ def worth(form: SequenceForm, leader: int, logits: Rows, rationality: Rows) -> S
     chosen: dict[int, Array] = {}
 
     def react(q: Array, k: int) -> Array:
-        chosen[k] = soft(q, reached[k], rationality[k], legal[k])
+        chosen[k] = soft(rationality[k] * given_reach(q, reached[k]), legal[k])
         return (chosen[k] * q).sum(axis=-2)
 
     backup(treeplex, expectation(form, follower, payoff[follower], plan), react)

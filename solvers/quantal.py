@@ -58,8 +58,8 @@ from csa_games.fold import (
     uniform,
 )
 from csa_games.game import Game, Level, Policy, Progress, SequenceForm, Solution, Status, Treeplex
+from csa_games.logit import arrivals, given_reach, soft
 from solvers.continuation import System, follow
-from solvers.reaction import arrivals
 from solvers.reaction import rationality as given_rationality
 from solvers.response import certify, quantal_intents
 
@@ -166,11 +166,7 @@ def conditional(
 
 def _scaled(q: Array, reached: Array, possible: Array, rationality: Array) -> Array:
     xp = namespace(q)
-    here = xp.where(possible & (reached[:, None] >= FAINT), reached[:, None], 1)
-    # The same quotient with a denominator of 1: the derivative of q / here squares what is faint.
-    unit = here if isinstance(here, np.ndarray) else jax.lax.stop_gradient(here)
-    mean = (q / unit) / (here / unit)
-    known = xp.where(reached[:, None] >= FAINT, mean, xp.nan)
+    known = xp.where(reached[:, None] > FAINT, given_reach(q, reached, FAINT), xp.nan)
     return rationality * xp.where(possible, known, 0)
 
 
@@ -288,7 +284,7 @@ def _policy(equations: Equations, odds: Float[Array, " n"]) -> tuple[Rows, Rows]
     padded = xp.concat([odds, xp.zeros(1, dtype=odds.dtype)])  # place -1 is its last
     first, second = (
         tuple(
-            _soft(logits, legal)
+            soft(logits, legal)
             for logits, legal in zip(
                 rows_of(treeplex, padded[place]), legal_rows(treeplex), strict=True
             )
@@ -296,13 +292,6 @@ def _policy(equations: Equations, odds: Float[Array, " n"]) -> tuple[Rows, Rows]
         for treeplex, place in zip(equations.form.treeplex, equations.place, strict=True)
     )
     return first, second
-
-
-def _soft(logits: Float[Array, "K A N"], legal: Array) -> Float[Array, "K A N"]:
-    xp = namespace(logits)
-    most = xp.where(legal, logits, -xp.inf).max(axis=-2, keepdims=True)
-    weight = xp.where(legal, xp.exp(xp.where(legal, logits - most, 0)), 0)
-    return weight / weight.sum(axis=-2, keepdims=True)
 
 
 def _responses(
@@ -393,7 +382,7 @@ def _residual(equations: Equations, rule: Rule, policy: Policy, rationality: Sca
         equations.form.treeplex, (first, second), responses, strict=True
     ):
         for mine, theirs, legal in zip(rows, logits, legal_rows(treeplex), strict=True):
-            answer = _soft(theirs, legal)
+            answer = soft(theirs, legal)
             apart = np.log(np.maximum(mine, FAINT)) - np.log(np.maximum(answer, FAINT))
             worst = max(worst, float(np.abs(apart).max(initial=0)))
     return worst

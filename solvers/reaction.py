@@ -8,8 +8,8 @@ followers choose by the logit rule at every infoset (agent form, McKelvey & Palf
 
     sigma(a | I)  proportional to  exp(lambda E[u | I, a])
 
-where the expectation is conditional on reaching I, so that lambda has the unit 1/payoff. Kernels
-are part of chance.
+where the expectation is conditional on reaching I, so that lambda has the unit 1/payoff
+(`csa_games.logit`); where nobody else leads, that is even play. Kernels are part of chance.
 """
 
 from typing import Literal
@@ -17,19 +17,18 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from csa_games.arrays import Array, namespace
+from csa_games.arrays import Array
 from csa_games.evaluate import choosing_intents
 from csa_games.fold import (
-    Rows,
     backup,
     expectation,
     legal_rows,
-    mean_of,
     reach,
     rows_of,
     table_of,
 )
 from csa_games.game import USER, Game, Policy, SequenceForm
+from csa_games.logit import arrivals, given_reach, soft
 from solvers.response import checked
 
 Ties = Literal["for", "against"]
@@ -79,7 +78,7 @@ def reaction(
 
     def best(q: Array, k: int) -> Array:
         finite = np.where(exact[k], 0.0, lambdas[k])
-        logit[k] = soft(q, reached[k], finite, legal[k])
+        logit[k] = soft(finite * given_reach(q, reached[k]), legal[k])
         most = np.where(legal[k], q, -np.inf).max(axis=-2)
         good[k] = legal[k] & (q >= (most - slack[k])[:, None])
         return np.where(exact[k][:, 0], most, (logit[k] * q).sum(axis=-2))
@@ -107,46 +106,6 @@ def answered(game: Game, leader: int, policy: Float[Array, "I A"], ties: Ties = 
     other = reaction(game, 1 - leader, policy, ties)
     mine = _float64(policy)
     return (mine, other) if leader == 0 else (other, mine)
-
-
-def soft(
-    q: Float[Array, "K A N"],
-    reached: Float[Array, "K N"],
-    rationality: Float[Array, "K A N"],
-    legal: Array,
-) -> Float[Array, "K A N"]:
-    """Return the logit response to counterfactual values `q` of infosets `reached` by the others.
-
-    Where nobody else leads to an infoset its conditional values are undefined; it gets the limit of
-    equal ones, the uniform policy.
-    """
-    xp = namespace(q)
-    here = reached[:, None] > 0
-    value = xp.where(here, q / xp.where(here, reached[:, None], 1), 0)
-    scaled = xp.where(legal, rationality * value, -xp.inf)
-    weight = xp.exp(scaled - scaled.max(axis=-2, keepdims=True))
-    return weight / weight.sum(axis=-2, keepdims=True)
-
-
-def arrivals(form: SequenceForm, player: int, plan: Rows) -> tuple[Array, ...]:
-    """Return the counterfactual reach [K, N] of `player`'s infosets, level by level.
-
-    `plan` is the opponent's. In the factored layout `player` must be the user.
-    """
-    treeplex = form.treeplex[player]
-    xp = namespace(form.leaves.chance)
-    ones = expectation(form, player, xp.ones_like(form.leaves.chance), plan)
-    # Below an infoset any policy sums to 1.
-    legal = legal_rows(treeplex)
-    even = tuple(part / part.sum(axis=-2, keepdims=True) for part in legal)
-    mean, values = mean_of(even), {}
-
-    def keep(q: Array, k: int) -> Array:
-        values[k] = mean(q, k)
-        return values[k]
-
-    backup(treeplex, ones, keep)
-    return tuple(values[k] for k in range(len(legal)))
 
 
 def payoff_range(form: SequenceForm, player: int) -> float:

@@ -70,6 +70,7 @@ def test_imports_keep_to_the_layout(path):
             "game",
             "grid",
             "intervals",
+            "logit",
             "outcomes",
             "provenance",
             "words",

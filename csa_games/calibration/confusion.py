@@ -47,7 +47,7 @@ def judged(
 
 
 def deconvolved(
-    said: Int[np.ndarray, " J"],
+    said: Int[np.ndarray, " J"] | Float[np.ndarray, " J"],
     confusion: Int[np.ndarray, "L J"],
     draw: np.random.Generator,
     *,

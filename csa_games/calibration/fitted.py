@@ -8,8 +8,8 @@ everything: the log was the chance to see what follows, and nobody has. Of an in
 tells nothing of, rows are not in question: they are the base's, as sure as it is of them.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from csa_games.calibration.estimates import (
     dirichlet,
     estimates,
 )
+from csa_games.calibration.judged import Corrected
 from csa_games.calibration.kernel import kernel_content, kernel_rows
 from csa_games.calibration.latent import Told
 from csa_games.calibration.mapping import Mapping as Reading
@@ -39,12 +40,17 @@ DIGITS = 6
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted scenario, the estimates in it by row, and what to know before believing them."""
+    """A fitted scenario, the estimates in it by row, and what to know before believing them.
+
+    `naive` has the shares of what a judge said, by field and outcome, where its mistakes are
+    corrected.
+    """
 
     scenario: Scenario
     rows: tuple[Row, ...]
     estimates: Estimates
     remarks: tuple[str, ...]
+    naive: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def fittable(base: Scenario, reading: Reading) -> Layout:
@@ -63,18 +69,24 @@ def fit(
     *,
     level: float = 0.9,
     latent: Told | None = None,
+    told: bool = False,
+    correct: Callable[[Estimates], Corrected] | None = None,
+    said: Sequence[str] = (),
 ) -> Fitted:
     """Return `base` fitted to closed `counts` of the rows `wanted`.
 
     Rows of latent intents are those that a mixture has told, where there is one. A row that was
-    never seen stays what it is, and so does its source. Raises `InputError` if the log tells
-    nothing of any row, or shows users who ask what the base says that they do not.
+    never seen stays what it is, and so does its source. What is estimated may be `correct`ed, and
+    sentences that were `said` of it elsewhere are among the remarks. Raises `InputError` if the log
+    tells nothing of any row, unless it has `told` something else, or shows users who ask what the
+    base says that they do not.
     """
     if not 0 < level < 1:
         raise InputError(f"found the level {level}, expected a number between 0 and 1, such as 0.9")
     if not counts.conversations.sum():
         raise InputError(f"found no conversation in {reading.name}, expected some")
-    _check_asks(base, counts)
+    if reading.judge is None or not reading.judge.asks:  # else they may be mistakes
+        _check_asks(base, counts)
     if latent is None:
         found = estimates(_typed(wanted, counts), wanted.base, level)
     else:
@@ -82,7 +94,12 @@ def fit(
         often = np.where(mine[:, None], _with_typed(wanted, counts, latent), counts.rows)
         deff = np.where(mine, latent.deff, design_effect(counts, level))
         found = dirichlet(often.astype(np.float64), wanted.base, deff, level)
-    return _assembled(base, reading, wanted, counts, found, latent)
+    if not told and not found.n.any():
+        raise InputError(_nothing_told(base, reading, counts))
+    judged = Corrected(found) if correct is None else correct(found)
+    said = (*judged.said, *said)
+    fitted = _assembled(base, reading, wanted, counts, judged.estimates, latent, said)
+    return replace(fitted, naive=judged.naive)
 
 
 def _assembled(
@@ -92,10 +109,9 @@ def _assembled(
     counts: Counts,
     found: Estimates,
     latent: Told | None,
+    said: Sequence[str],
 ) -> Fitted:
     """Return `base` with the estimates `found` of the rows `wanted`, and what to say of them."""
-    if not found.n.any():
-        raise InputError(_nothing_told(base, reading, counts))
     found = _of_base(base, wanted, found)
     seen = {row.field for row, n in zip(wanted.rows, found.n, strict=True) if n > 0}
     tables = {
@@ -104,7 +120,7 @@ def _assembled(
         if n > 0
     }
     low, high = _ends(wanted.rows, tables, found)
-    remarks = tuple(_remarks(base, reading, counts, wanted, found, latent))
+    remarks = (*_remarks(base, reading, counts, wanted, found, latent), *said)
     content = base.model_dump(mode="json", exclude_none=True)
     content["name"] = f"{base.name.removesuffix('_fitted')[:33]}_fitted"
     content["title"] = f"{base.title.removesuffix(_FITTED)}{_FITTED}"
@@ -154,6 +170,8 @@ def listed(fitted: Fitted) -> dict[str, dict[str, Estimate]]:
     for k, row in enumerate(fitted.rows):
         n = float(found.n[k])
         how = "Dirichlet posterior, clustered" if n > 0 else "the base scenario: never seen"
+        if row.field in fitted.naive:
+            how += ", a judge's mistakes deconvolved"
         out[row.field] = {
             name: Estimate(
                 value=float(found.value[k, b]),

@@ -6,7 +6,7 @@ whom it has not happened by then the product of 1 - d_s / r_s over s <= t (the p
 says nothing about what would have come.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -41,24 +41,71 @@ def product_limit(
 
     `turns` is when it happened, or the last turn that was seen. Intervals of hazards are those of
     Beta posteriors under Jeffreys' prior; those of survival are normal on the log-log scale with
-    Greenwood's variance (1926), and hold for many conversations.
+    Greenwood's variance (1926), and hold for many conversations. As long as it has not happened to
+    anybody, survival is at least what the upper ends of the hazards leave.
     """
-    kept = turns < length
-    ended = np.bincount(turns[happened & kept], minlength=length)
-    leaving = np.bincount(np.minimum(turns, length), minlength=length + 1)
-    at_risk = np.cumsum(leaving[::-1])[::-1][:length]
+    ended = np.bincount(turns[happened & (turns < length)], minlength=length)
+    last = np.bincount(np.minimum(turns, length), minlength=length + 1)
+    return tallied(ended, last, level=level)
+
+
+def tallied(
+    happened: Int[np.ndarray, " H"], last: Int[np.ndarray, " H1"], *, level: float = 0.9
+) -> Hazards:
+    """Return the hazards where it `happened` so often in each turn, as `product_limit` does.
+
+    `last` counts in which turn conversations were last at risk; its last entry, H1 = H + 1, those
+    that were so beyond the turns asked about.
+    """
+    at_risk, hazard, survival = _limit(happened, last)
     found = dirichlet(
-        np.stack([ended, at_risk - ended], axis=1).astype(np.float64),
-        np.full((length, 2), 0.5),
-        np.ones(length),
+        np.stack([happened, at_risk - happened], axis=1).astype(np.float64),
+        np.full((len(happened), 2), 0.5),
+        np.ones(len(happened)),
         level,
     )
-    hazard = ended / np.maximum(at_risk, 1)
-    survival = np.cumprod(1 - hazard)
-    low, high = _greenwood(ended, at_risk, survival, level)
+    low, high = _greenwood(happened, at_risk, survival, level)
+    low = np.where(survival == 1, np.cumprod(1 - found.high[:, 0]), low)
     return Hazards(
-        at_risk, ended, hazard, found.low[:, 0], found.high[:, 0], survival, low, high, level
+        at_risk, happened, hazard, found.low[:, 0], found.high[:, 0], survival, low, high, level
     )
+
+
+def clustered(
+    happened: Int[np.ndarray, "G H"],
+    last: Int[np.ndarray, "G H1"],
+    draw: np.random.Generator,
+    *,
+    level: float = 0.9,
+) -> Hazards:
+    """Return the hazards of `tallied` clusters that resemble each other within: by bootstrap."""
+    length = happened.shape[1]
+
+    def both(totals: Float[np.ndarray, "D F"]) -> Float[np.ndarray, "D 2 H"]:
+        _, hazard, survival = _limit(totals[:, :length], totals[:, length:])
+        return np.stack([hazard, survival], axis=1)
+
+    sums = np.concatenate([happened, last], axis=1)
+    sums = sums[np.lexsort(sums.T)]  # in whatever order clusters come, the draws are the same
+    low, high = bootstrap(both, sums, draw, level=level)
+    found = tallied(happened.sum(axis=0), last.sum(axis=0), level=level)
+    return replace(
+        found,
+        hazard_low=np.minimum(low[0], found.hazard),
+        hazard_high=np.maximum(high[0], found.hazard),
+        survival_low=np.minimum(low[1], found.survival),
+        survival_high=np.maximum(high[1], found.survival),
+    )
+
+
+def _limit(
+    happened: Float[np.ndarray, "*D H"] | Int[np.ndarray, "*D H"],
+    last: Float[np.ndarray, "*D H1"] | Int[np.ndarray, "*D H1"],
+) -> tuple[np.ndarray, Float[np.ndarray, "*D H"], Float[np.ndarray, "*D H"]]:
+    """Return who is at risk in each turn, the hazards and the product limit."""
+    at_risk = np.cumsum(last[..., ::-1], axis=-1)[..., ::-1][..., : happened.shape[-1]]
+    hazard = happened / np.maximum(at_risk, 1)
+    return at_risk, hazard, np.cumprod(1 - hazard, axis=-1)
 
 
 def clustered_survival(
@@ -72,16 +119,12 @@ def clustered_survival(
 ) -> tuple[Float[np.ndarray, " H"], Float[np.ndarray, " H"]]:
     """Return the interval of survival where conversations of a cluster resemble each other."""
     _, place = np.unique(cluster, return_inverse=True)
-    sums = np.zeros((place.max() + 1, 2, length), np.int64)
-    for t in range(length):
-        np.add.at(sums[:, 0, t], place[(turns == t) & happened], 1)
-        np.add.at(sums[:, 1, t], place[turns >= t], 1)
-
-    def survival(totals: Float[np.ndarray, "D F"]) -> Float[np.ndarray, "D H"]:
-        ended, at_risk = totals[:, :length], totals[:, length:]
-        return np.cumprod(1 - ended / np.maximum(at_risk, 1), axis=1)
-
-    return bootstrap(survival, sums.reshape(len(sums), -1), draw, level=level)
+    ended, last = np.zeros((2, place.max() + 1, length + 1), np.int64)
+    at = (place, np.minimum(turns, length))
+    np.add.at(last, at, 1)
+    np.add.at(ended, at, happened)
+    found = clustered(ended[:, :length], last, draw, level=level)
+    return found.survival_low, found.survival_high
 
 
 def _greenwood(

@@ -199,7 +199,8 @@ def compared(gathered: Shown, draw: np.random.Generator) -> dict[int, Criteria]:
     Labels play no part in it.
     """
     contexts = gathered.contexts
-    seen = np.concatenate(gathered.seen)
+    every = sample(np.concatenate(gathered.seen), contexts.context)
+    seen = np.repeat(every.seen, every.times, axis=0)  # in whatever order they came, in this one
     part = seen[np.sort(draw.choice(len(seen), min(len(seen), COMPARED), replace=False))]
     given, kinds = sample(part, contexts.context), len(contexts.latent)
     return {

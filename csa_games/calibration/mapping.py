@@ -22,6 +22,28 @@ Names = dict[
 ]
 
 
+Tried = dict[Name, dict[Name, Annotated[int, Field(ge=0, le=10**12)]]]
+"""True name -> name that the judge said -> how often."""
+
+
+class Judge(BaseModel):
+    """What a judge, or a classifier, said of things whose label is known.
+
+    All names are those of the base scenario. The things must be like those of the log, label by
+    label, and what the judge says must depend on the true label alone.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
+
+    asks: Tried = Field(default_factory=dict)
+    """Of asks and reactions: corrects openings and reactions. Asks that end the conversation need
+    no row; nobody mistakes them."""
+    types: Tried = Field(default_factory=dict)
+    """Of types: corrects priors, where the log tells them."""
+
+
 class Mapping(BaseModel):
     """How a log is read. Labels that are mapped to "" are taken as not recorded.
 
@@ -48,6 +70,15 @@ class Mapping(BaseModel):
     latent: list[Name] = Field(default_factory=list)
     """The intents that conversations without a type may have, at least two of them; with none,
     such conversations are only counted."""
+    policy: Annotated[str, Field(min_length=1, max_length=400)] | None = None
+    """The policy that the assistant of the log followed, and that users with a choice knew:
+    "observed" for what the log itself shows, or the folder of a run or bundle, seen from that of
+    the mapping. With none, quantal intents stay as they are."""
+    free: list[Literal["satisfaction", "risk"]] = Field(default_factory=list)
+    """The weights of quantal intents that are fitted with their rationality; effort, which weighs
+    1, and the others give it its unit."""
+    judge: Judge | None = None
+    """Whose labels the log has, where they are known to be wrong at times."""
     types: Names | None = None
     """Label of a type -> intent."""
     asks: Names | None = None

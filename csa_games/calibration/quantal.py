@@ -31,8 +31,9 @@ conversations over two turns, that of the weight of risk in 91 % of 500.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import accumulate
 
 import jax
 import jax.numpy as jnp
@@ -54,13 +55,12 @@ from csa_games.fold import (
     expectation,
     legal_mask,
     legal_rows,
-    mean_of,
     reach,
     rows_of,
     table_of,
-    uniform,
 )
 from csa_games.game import ASSISTANT, USER, Game, Treeplex
+from csa_games.logit import arrivals, given_reach, log_soft
 from csa_games.scenario import Scenario, UserWeights
 
 COMPONENTS = ("satisfaction", "risk", "effort")
@@ -80,6 +80,8 @@ STEEP = 1e-6
 
 FARTHEST = 1e4
 """Logits between the best and the worst end, from which on an interval has no upper end."""
+
+MOST_PAIRS = 10_000_000
 
 ROUNDING = 1e-6  # how far a row of a policy may be off 1, as in certificates
 
@@ -143,82 +145,127 @@ def menu(scenario: Scenario, intent: str, policy: Float[np.ndarray, "I A"]) -> M
     assert part.weights is not None  # checked when it was read
     assert part.rationality is not None
     game = factored_game(_alone(scenario, intent))
-    form = game.form
-    plan = reach(form.treeplex[ASSISTANT], rows_of(form.treeplex[ASSISTANT], _known(game, policy)))
-    effort = game.tags["effort"]
-    numbers = (game.tags["satisfaction"], form.leaves.payoff[USER] + effort, -effort)
-    parts = [expectation(form, USER, number, plan)[1] for number in numbers]
-    users = form.treeplex[USER]
-    even, reached = mean_of(rows_of(users, uniform(users))), {}
-
-    def keep(q: Array, k: int) -> Array:  # below an infoset any policy sums to 1
-        reached[k] = even(q, k)
-        return reached[k]
-
-    backup(users, expectation(form, USER, np.ones_like(effort), plan), keep)
     here = game.tags[f"intent:{intent}"] > 0
+    blank = Menu(
+        scenario,
+        intent,
+        game,
+        payoff=(),
+        reached=(),
+        leaves=np.stack([number[here] for number in _components(game)]),
+        weights=np.array([part.weights.satisfaction, part.weights.risk, 1.0]),
+        rationality=part.rationality.value,
+    )
+    return under(blank, policy)
+
+
+def under(menu: Menu, policy: Float[np.ndarray, "I A"]) -> Menu:
+    """Return what each ask leads to under another `policy`; raises `InputError` as `menu` does."""
+    game, form = menu.game, menu.game.form
+    plan = reach(form.treeplex[ASSISTANT], rows_of(form.treeplex[ASSISTANT], _known(game, policy)))
+    parts = [expectation(form, USER, number, plan)[1] for number in _components(game)]
     with jax.enable_x64(True):
-        return Menu(
-            scenario,
-            intent,
-            game,
-            tuple(jnp.asarray(np.stack(level)) for level in zip(*parts, strict=True)),
-            tuple(jnp.asarray(reached[k]) for k in range(len(users.levels))),
-            np.stack([number[here] for number in numbers]),
-            np.array([part.weights.satisfaction, part.weights.risk, 1.0]),
-            part.rationality.value,
+        payoff = tuple(jnp.asarray(np.stack(level)) for level in zip(*parts, strict=True))
+        return replace(
+            menu, payoff=payoff, reached=tuple(map(jnp.asarray, arrivals(form, USER, plan)))
         )
 
 
-def asked(menu: Menu, codes: Codes) -> Int[np.ndarray, "I A"]:
-    """Return how often each ask was chosen at each infoset of the intent.
+class Choices:
+    """What users of a quantal intent chose after which public history, gathered piece by piece.
 
     Of a conversation that does not say all that the user had seen, what follows is left out, and so
-    are turns beyond the scenario's. Raises `InputError` for asks that the intent may not make.
+    are turns beyond the scenario's. `n` choices are kept as numbers of (history, ask) pairs with
+    how often each was made: no more of them than the scenario has, however long the log. Where it
+    has more than `MOST_PAIRS`, too many for its game, they are only counted.
     """
-    scenario, game = menu.scenario, menu.game
-    i = [part.name for part in scenario.intents].index(menu.intent)
-    may = [ask.name in scenario.intents[i].asks for ask in scenario.asks]
-    slot = np.where(may, np.cumsum(may) - 1, -1)
-    talks = np.array([ask.ends is None for ask in scenario.asks]) & may
-    opens = np.array([not response.ends for response in scenario.responses])
-    talking, open_ = np.cumsum(talks) - 1, np.cumsum(opens) - 1
-    mine = np.flatnonzero(np.array(choosing_intents(game)) == menu.intent)
-    counts = np.zeros((len(mine), game.form.treeplex[USER].width), np.int64)
 
-    def add(place: Int[np.ndarray, " M"], ask: Int[np.ndarray, " M"]) -> None:
-        if (wrong := slot[ask] < 0).any():
-            name = scenario.asks[int(ask[wrong][0])].name
-            raise InputError(
-                f"found the ask {name!r} of {menu.intent!r}, expected one that it may make in "
-                f"{scenario.name}: {', '.join(scenario.intents[i].asks)}"
+    def __init__(self, scenario: Scenario, intent: str) -> None:
+        self.scenario, self.intent = scenario, intent
+        self.n = 0
+        part = next(part for part in scenario.intents if part.name == intent)
+        may = np.array([ask.name in part.asks for ask in scenario.asks])
+        self._talks = may & [ask.ends is None for ask in scenario.asks]
+        self._opens = np.array([not response.ends for response in scenario.responses])
+        width = int(self._talks.sum() * self._opens.sum())
+        self._firsts = list(accumulate((width**t for t in range(scenario.turns)), initial=0))
+        self._kept = self._firsts[-1] * len(may) <= MOST_PAIRS
+        self._pairs, self._times = np.zeros((2, 0), np.int64)
+
+    def add(self, codes: Codes) -> None:
+        """Add the choices in `codes`."""
+        found = self._found(codes)
+        self.n += len(found)
+        if self._kept:
+            self._pairs, place = np.unique(
+                np.concatenate([self._pairs, found]), return_inverse=True
             )
-        np.add.at(counts, (place, slot[ask]), 1)
+            times = np.append(self._times, np.ones(len(found), np.int64))
+            self._times = np.bincount(place, times, len(self._pairs)).astype(np.int64)
 
-    # Per conversation, the histories of asks and of responses as numbers; -1 where not known.
-    said = np.where(codes.intent == i, 0, -1)
-    heard = np.zeros_like(said)
-    first = 0
-    for t in range(scenario.turns):
-        base, width = int(talks.sum()) ** t, int(opens.sum()) ** t
-        at = np.flatnonzero(codes.turn == t)
-        at = at[(said[codes.conversation[at]] >= 0) & (codes.ask[at] >= 0)]
-        who, ask = codes.conversation[at], codes.ask[at]
-        if t == 0:
-            add(np.zeros(len(at), np.int64), ask)
-        first += base * width
-        response, reaction = codes.response[at], codes.reaction[at]
-        goes = (response >= 0) & opens[response] & talks[ask] & (t + 1 < scenario.turns)
-        after = np.full_like(said, -1)
-        after[who[goes]] = said[who[goes]] * talks.sum() + talking[ask[goes]]
-        heard[who[goes]] = heard[who[goes]] * opens.sum() + open_[response[goes]]
-        said = after
-        seen = goes & (reaction >= 0)
-        where = first + said[who[seen]] * opens.sum() ** (t + 1) + heard[who[seen]]
-        add(where, reaction[seen])
-    whole = np.zeros((game.form.treeplex[USER].infosets, counts.shape[1]), np.int64)
-    whole[mine] = counts
-    return whole
+    def _found(self, codes: Codes) -> Int[np.ndarray, " M"]:
+        """Return each choice as a number: its history times the asks there are, plus the ask."""
+        talks, opens = self._talks, self._opens
+        talking, open_ = np.cumsum(talks) - 1, np.cumsum(opens) - 1
+        i = [part.name for part in self.scenario.intents].index(self.intent)
+        found = []
+        # Per conversation, the histories of asks and of responses as numbers; -1 where not known.
+        said = np.where(codes.intent == i, 0, -1)
+        heard = np.zeros_like(said)
+        for t in range(self.scenario.turns):
+            at = np.flatnonzero(codes.turn == t)
+            at = at[(said[codes.conversation[at]] >= 0) & (codes.ask[at] >= 0)]
+            who, ask = codes.conversation[at], codes.ask[at]
+            if t == 0:
+                found.append(ask)
+            response, reaction = codes.response[at], codes.reaction[at]
+            goes = (response >= 0) & opens[response] & talks[ask] & (t + 1 < self.scenario.turns)
+            after = np.full_like(said, -1)
+            after[who[goes]] = 0  # where they are only counted, numbers of histories might not fit
+            if self._kept:
+                after[who[goes]] = said[who[goes]] * talks.sum() + talking[ask[goes]]
+                heard[who[goes]] = heard[who[goes]] * opens.sum() + open_[response[goes]]
+            said = after
+            seen = goes & (reaction >= 0)
+            if self._kept and seen.any():
+                place = said[who[seen]] * opens.sum() ** (t + 1) + heard[who[seen]]
+                found.append((self._firsts[t + 1] + place) * len(talks) + reaction[seen])
+            else:
+                found.append(reaction[seen])
+        return np.concatenate(found).astype(np.int64)
+
+    def counts(self, menu: Menu) -> Int[np.ndarray, "I A"]:
+        """Return how often each ask was chosen at each infoset of the intent.
+
+        Raises `InputError` for asks that the intent may not make, and if choices were only counted.
+        """
+        if not self._kept:
+            raise InputError(
+                f"{self.scenario.name} has {self._firsts[-1]:,} public histories, too many to fit "
+                f"how {self.intent!r} chooses after each of them"
+            )
+        game, asks = menu.game, [ask.name for ask in self.scenario.asks]
+        whose = next(part for part in self.scenario.intents if part.name == self.intent)
+        may = np.array([name in whose.asks for name in asks])
+        place, ask = np.divmod(self._pairs, len(asks))
+        if not may[ask].all():
+            raise InputError(
+                f"found the ask {asks[int(ask[~may[ask]][0])]!r} of {self.intent!r}, expected one "
+                f"that it may make in {self.scenario.name}: {', '.join(whose.asks)}"
+            )
+        mine = np.flatnonzero(np.array(choosing_intents(game)) == self.intent)
+        counts = np.zeros(
+            (game.form.treeplex[USER].infosets, game.form.treeplex[USER].width), np.int64
+        )
+        counts[mine[place], (np.cumsum(may) - 1)[ask]] = self._times
+        return counts
+
+
+def asked(menu: Menu, codes: Codes) -> Int[np.ndarray, "I A"]:
+    """Return how often each ask was chosen at each infoset of the intent, as `Choices` counts."""
+    choices = Choices(menu.scenario, menu.intent)
+    choices.add(codes)
+    return choices.counts(menu)
 
 
 def quantal_policy(
@@ -272,10 +319,7 @@ def fit_rationality(
     rows = _checked(menu, counts)
     fitted = [c for c, name in enumerate(COMPONENTS) if name in free]
     held = np.array([name not in free for name in COMPONENTS])
-    mixing = np.stack([np.where(held, menu.weights, 0.0), *np.eye(len(COMPONENTS))[fitted]], axis=1)
-    spread = np.ptp(mixing.T @ menu.leaves, axis=1)
-    # Parameters count in logits between the best end and the worst.
-    unit = np.where(spread > 0, spread, 1.0)
+    mixing, unit = _mixing(menu, fitted)
     objective = _objective(menu, rows, mixing / unit)
     own = np.array([1.0, *menu.weights[fitted]]) * menu.rationality * unit
     n = int(sum(part.sum() for part in rows))
@@ -335,6 +379,44 @@ def fit_rationality(
     )
 
 
+def refitted(
+    menu: Menu, counts: Int[np.ndarray, "I A"], found: Rationality
+) -> dict[str, float] | None:
+    """Return λ and the weights that `found` has estimates of, climbed to from there.
+
+    For another menu of the same asks: the maximum next to that of `found`. None where there is
+    none, or where it does not tell all of them.
+    """
+    assert found.rationality is not None
+    fitted = [c for c, name in enumerate(COMPONENTS) if name in found.weights]
+    mixing, unit = _mixing(menu, fitted)
+    objective = _objective(menu, _checked(menu, counts), mixing / unit)
+    weights = [1.0, *(found.weights[COMPONENTS[c]].value for c in fitted)]
+    best = _climbed(objective, found.n, found.rationality.value * np.array(weights) * unit)
+    flat, _ = _information(objective, found.n, best)
+    if best[0] <= 0 or flat.size or np.abs(objective.slope(best)).max() / found.n > STEEP:
+        return None
+    sharpness, *products = (best / unit).tolist()
+    names = (COMPONENTS[c] for c in fitted)
+    return {"λ": sharpness} | {
+        name: product / sharpness for name, product in zip(names, products, strict=True)
+    }
+
+
+def _mixing(
+    menu: Menu, fitted: list[int]
+) -> tuple[Float[np.ndarray, "C P"], Float[np.ndarray, " P"]]:
+    """Return what λ and the weights `fitted` multiply, and their units.
+
+    In these, parameters count in logits between the best end of a conversation and the worst.
+    """
+    every = np.eye(len(COMPONENTS))
+    held = menu.weights * (1 - every[fitted].sum(axis=0))
+    mixing = np.stack([held, *every[fitted]], axis=1)
+    spread = np.ptp(mixing.T @ menu.leaves, axis=1)
+    return mixing, np.where(spread > 0, spread, 1.0)
+
+
 @dataclass(frozen=True)
 class _Objective:
     """The log-likelihood and its derivatives, of P parameters."""
@@ -358,6 +440,13 @@ def _alone(scenario: Scenario, intent: str) -> Scenario:
         for part in scenario.intents
     ]
     return scenario.model_copy(update={"intents": parts})
+
+
+def _components(game: Game) -> tuple[Float[np.ndarray, " L"], ...]:
+    """Return the `COMPONENTS` at the leaves of a game of `_alone`, effort negated."""
+    effort = game.tags["effort"]
+    harm = np.asarray(game.form.leaves.payoff[USER]) + effort
+    return game.tags["satisfaction"], harm, -effort
 
 
 def _known(game: Game, policy: Float[np.ndarray, "I A"]) -> Float[np.ndarray, "I A"]:
@@ -414,10 +503,7 @@ def _log_policy(
     found: dict[int, Array] = {}
 
     def choose(q: Array, k: int) -> Array:
-        here = reached[k][:, None] > 0
-        value = jnp.where(here, q / jnp.where(here, reached[k][:, None], 1.0), 0.0)
-        log = jax.nn.log_softmax(jnp.where(legal[k], value, -jnp.inf), axis=-2)
-        found[k] = jnp.where(legal[k], log, 0.0)
+        found[k] = log_soft(given_reach(q, reached[k]), legal[k])
         return (jnp.where(legal[k], jnp.exp(found[k]), 0.0) * q).sum(axis=-2)
 
     rows = tuple(jnp.einsum("c,ckan->kan", product, part) for part in payoff)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from csa_games.calibration.check import Survey
+    from csa_games.calibration.codes import Codes
     from csa_games.calibration.fitted import Fitted
-    from csa_games.calibration.identify import Identifiability
+    from csa_games.calibration.fitted_quantal import Chosen
+    from csa_games.calibration.hazard import Hazards
     from csa_games.scenario import Scenario
+
+    Found = dict[str, dict[str, Hazards]]
 
 
 def fit_logs(args: argparse.Namespace) -> Outcome:
@@ -32,24 +37,46 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
     from csa_games.calibration.check import check, surveyed
     from csa_games.calibration.codes import coder
     from csa_games.calibration.fitted import fit, fittable, fitted_toml
+    from csa_games.calibration.fitted_quantal import Gathered, chosen, with_chosen
     from csa_games.calibration.identify import identify
+    from csa_games.calibration.judged import corrected
     from csa_games.calibration.latent import Shown, compared, contexts, told
     from csa_games.calibration.mapping import read_mapping
+    from csa_games.calibration.onset import Onsets
     from csa_games.files import write_file
 
     if not args.check and args.out is None:
         raise InputError("-o: is missing, expected the file to write the fitted scenario to")
+    if not 0 < args.level < 1:
+        raise InputError(
+            f"--level: found the level {args.level:g}, expected a number between 0 and 1"
+        )
     reading, base = read_mapping(args.map), base_scenario(args.base)
     wanted = fittable(base, reading)
     codes = coder(reading, base)
     gathered = Shown(contexts(base, wanted, reading.latent)) if reading.latent else None
-    each = None if gathered is None or args.check else gathered.add
+    quantal, onsets = Gathered(base, reading), Onsets(base, args.hazard)
+    parts = [quantal.add, onsets.add]
+    if gathered is not None and not args.check:
+        parts.append(gathered.add)
+
+    def each(piece: "Codes") -> None:
+        for add in parts:
+            add(piece)
+
     with reading_logs() as progress:
         survey, counts = surveyed(args.logs, codes, wanted, progress, each)
+    hazards = onsets.hazards(np.random.default_rng([args.seed, 3]), level=args.level)
     if args.check:
-        data = asdict(survey) | {"ok": not survey.faults}
+        choices = {name: part.n for name, part in quantal.choices.items()}
+        data = asdict(survey) | {"choices": choices, "hazards": _hazards(hazards)}
         code = FAILED_CHECK if survey.faults else DONE
-        return Outcome(data, lambda console: _show_survey(console, survey), code)
+
+        def show(console: "Console") -> None:
+            _show_survey(console, survey, choices)
+            _show_hazards(console, hazards, args.level)
+
+        return Outcome(data | {"ok": not survey.faults}, show, code)
     check(survey)
     latent = None
     if gathered is not None and survey.conversations:
@@ -57,14 +84,33 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
             draw = np.random.default_rng(args.seed)
             latent = told(base, wanted, gathered, draw)
             latent = replace(latent, criteria=compared(gathered, draw))
-    fitted = fit(base, reading, wanted, counts, level=args.level, latent=latent)
+    folder, draw = Path(args.map).parent, np.random.default_rng([args.seed, 1])
+    choosing = chosen(base, reading, quantal, folder, draw, level=args.level)
+    drawn = np.random.default_rng([args.seed, 2])
+    fitted = fit(
+        base,
+        reading,
+        wanted,
+        counts,
+        level=args.level,
+        latent=latent,
+        told=choosing.told,
+        correct=partial(corrected, base, reading, wanted, draw=drawn),
+        said=choosing.said,
+    )
     untold = identify(fitted, reading, latent)
+    fitted = with_chosen(fitted, reading, choosing)
     write_file(args.out, fitted_toml(fitted).encode())
     data = {"scenario": args.out, "conversations": survey.conversations, "events": survey.events}
-    return Outcome(
-        data | _numbers(fitted) | {"untold": untold_numbers(untold)},
-        lambda console: _show_fitted(console, fitted, untold, args.out, survey),
-    )
+
+    def show_all(console: "Console") -> None:
+        _show_fitted(console, fitted, choosing)
+        show_untold(console, untold)
+        _show_hazards(console, hazards, args.level)
+        _show_saved(console, args.out)
+
+    numbers = _numbers(fitted) | {"choosing": _choosing(choosing), "hazards": _hazards(hazards)}
+    return Outcome(data | numbers | {"untold": untold_numbers(untold)}, show_all)
 
 
 def base_scenario(asked: str) -> "Scenario":
@@ -105,17 +151,65 @@ def _numbers(fitted: "Fitted") -> dict[str, Any]:
     }
     return {
         "estimates": rows,
+        "naive": fitted.naive,
         "remarks": fitted.remarks,
     }
 
 
-def _show_survey(console: "Console", survey: "Survey") -> None:
+def _choosing(chosen: "Chosen") -> dict[str, Any]:
+    """Return what `--json` says of each quantal intent."""
+    told: dict[str, Any] = {name: {"choices": n} for name, n in chosen.choices.items()}
+    for name, found in chosen.fits.items():
+        numbers = {"rationality": found.rationality} | found.weights
+        told[name] |= {what: asdict(one) for what, one in numbers.items() if one is not None}
+        told[name]["log_likelihood"] = {
+            "fitted": found.log_likelihood,
+            "even": found.even,
+            "base": found.base,
+            "frequencies": found.frequencies,
+        }
+    return told
+
+
+def _hazards(hazards: "Found") -> dict[str, Any]:
+    """Return what `--json` says of hazards: lists by turn, by name and intent."""
+    return {
+        name: {intent: asdict(found) for intent, found in by_intent.items()}
+        for name, by_intent in hazards.items()
+    }
+
+
+def _show_hazards(console: "Console", hazards: "Found", level: float) -> None:
+    for name, by_intent in hazards.items():
+        rows = [
+            (
+                intent if t == 0 else "",
+                whole(t + 1),
+                whole(int(found.at_risk[t])),
+                whole(int(found.happened[t])),
+                number(float(found.hazard[t])),
+                f"{number(float(found.hazard_low[t]))} to {number(float(found.hazard_high[t]))}",
+                number(float(found.survival[t])),
+                f"{number(float(found.survival_low[t]))} to "
+                f"{number(float(found.survival_high[t]))}",
+            )
+            for intent, found in by_intent.items()
+            for t in range(len(found.hazard))
+        ]
+        interval = f"{level:.0%} interval"
+        headings = ("intent", "turn", "at risk", "first", "hazard", interval, "not yet", interval)
+        console.print()
+        console.print(grid(headings, rows, title=f"When {name} first comes"))
+
+
+def _show_survey(console: "Console", survey: "Survey", choices: dict[str, int]) -> None:
     missing = ", ".join(f"{name} {whole(count)}" for name, count in survey.missing.items() if count)
     rows = [
         ("conversations", whole(survey.conversations)),
         ("events", whole(survey.events)),
         ("not recorded", missing or "nothing"),
     ]
+    rows += [(f"choices of {name}", whole(n)) for name, n in choices.items()]
     if survey.repeated:
         rows.append(("repeated", f"{whole(survey.repeated)} ids that came before"))
     for field, labels in survey.unknown.items():
@@ -128,9 +222,7 @@ def _show_survey(console: "Console", survey: "Survey") -> None:
         console.print(f"and {whole(survey.more_faults)} further faults")
 
 
-def _show_fitted(
-    console: "Console", fitted: "Fitted", untold: "Identifiability", out: str, survey: "Survey"
-) -> None:
+def _show_fitted(console: "Console", fitted: "Fitted", chosen: "Chosen") -> None:
     from csa_games.calibration.fitted import listed
 
     rows = []
@@ -139,12 +231,29 @@ def _show_fitted(
         for label, (name, found) in zip(told, estimates.items(), strict=False):
             interval = f"{number(found.low)} to {number(found.high)}"
             rows.append((label, name, number(found.value), interval, whole(int(found.n))))
+    for name, choosing in chosen.fits.items():
+        numbers = {"λ": choosing.rationality} | {
+            f"weight of {what}": one for what, one in choosing.weights.items()
+        }
+        rows += [
+            (
+                f"{name} chooses" if what == "λ" else "",
+                what,
+                number(one.value),
+                f"{number(one.low)} to {number(one.high)}",
+                whole(int(one.n)),
+            )
+            for what, one in numbers.items()
+            if one is not None
+        ]
     level = f"{fitted.estimates.level:.0%} interval"
     console.print(grid(["row", "outcome", "estimate", level, "n"], rows, left=2))
     console.print()
     for remark in fitted.remarks:
         console.print(clean(remark))
-    show_untold(console, untold)
+
+
+def _show_saved(console: "Console", out: str) -> None:
     console.print(
         f"\nsaved {clean(out)}\nNext: csa solve {clean(shlex.quote(out))} --method robust\n"
         f"      csa doubt {clean(shlex.quote(out))}",
@@ -173,11 +282,18 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--level", type=float, default=0.9, metavar="P", help="of the intervals (0.9)"
     )
     parser.add_argument(
+        "--hazard",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also say in which turn an ask or response of the scenario first comes, by intent",
+    )
+    parser.add_argument(
         "--seed",
         type=int,
         default=0,
         metavar="N",
-        help="of the random starts that tell latent intents apart (0)",
+        help="of all that is drawn at random: starts, and what intervals are drawn from (0)",
     )
 
 
@@ -186,6 +302,7 @@ FIT = Command(
     (
         "csa fit log.jsonl.gz --map map.toml --base crisis_guidance --check",
         "csa fit log.jsonl.gz --map map.toml --base crisis_guidance -o fitted.toml",
+        "csa fit log.jsonl.gz --map map.toml --base crisis_guidance --check --hazard leave",
         "csa fit log.jsonl.gz --map map.toml --base mine.toml -o fitted.toml --json",
     ),
     _arguments,
