@@ -1,0 +1,234 @@
+"""How long it takes to fit a scenario to a million conversations, and how much memory.
+
+`python -m experiments.calibration_speed` draws 10^6 conversations of 8 events from a scenario whose
+users never leave, writes them as a log without the types of two intents, and runs `csa fit` on it
+with these two as latent intents, in a process of its own. Another process takes the stages one by
+one. The log, some 700 MB, goes to a temporary folder and is deleted.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count as numbers
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter, process_time
+from typing import Any, TypeVar
+
+import numpy as np
+
+from csa_games.calibration.log import Conversation, write_jsonl
+from csa_games.calibration.simulate import conversations, simulate
+from csa_games.files import write_file
+from csa_games.override import override
+from csa_games.provenance import provenance
+from csa_games.scenario import Scenario, builtin_scenarios, read_scenario, scenario_from
+
+FOLDER = Path(__file__).parent / "calibration-speed"
+BASE, LATENT = "crisis_guidance", ("benign", "distressed")
+COUNT, EVENTS, SEED = 10**6, 8, 7
+PIECE = 50_000  # conversations that are drawn at a time
+MOST_SECONDS, MOST_BYTES = 60, 3 * 10**9
+PROGRAM = "import sys; from csa_games.cli import main; sys.exit(main())"
+STAGES = "from experiments.calibration_speed import tell_stages; tell_stages()"
+MAPPING = f"""
+format = 1
+name = "drawn_log"
+cite = "Conversations drawn from {BASE}, in which nobody leaves."
+design = "population"
+latent = {json.dumps(LATENT)}
+"""
+
+Result = TypeVar("Result")
+
+
+def truth() -> Scenario:
+    """Return the scenario that conversations are drawn from: `EVENTS` turns, and nobody leaves."""
+    base = override(read_scenario(builtin_scenarios()[BASE]), {"turns": EVENTS})
+    content = base.model_dump(mode="json", exclude_none=True)
+    ending = {ask["name"] for ask in content["asks"] if ask.get("ends")}
+    for intent in content["intents"]:
+        for row in intent.get("kernel", {}).get("after", {}).values():
+            for ask in ending & row.keys():
+                del row[ask]
+            row |= {ask: p / sum(row.values()) for ask, p in row.items()}
+    return scenario_from(content, f"{BASE} in which nobody leaves")
+
+
+def drawn(count: int, draw: np.random.Generator) -> Iterator[Conversation]:
+    """Yield `count` conversations of `EVENTS` events, without a type if it is a latent one."""
+    scenario = truth()
+    asks = np.array([ask.ends is None for ask in scenario.asks], np.float64)
+    goes_on = np.array([not response.ends for response in scenario.responses], np.float64)
+    shape = (EVENTS, len(asks), len(scenario.signals), len(goes_on))
+    responses = np.broadcast_to(goes_on / goes_on.sum(), shape)
+    chosen = {
+        part.name: np.tile(asks / asks.sum(), (EVENTS, 1))
+        for part in scenario.intents
+        if part.kernel is None
+    }
+    number = numbers()
+    for begin in range(0, count, PIECE):
+        codes = simulate(
+            scenario, min(PIECE, count - begin), draw, responses=responses, asks=chosen
+        )
+        for one in conversations(codes, scenario):
+            hidden = {"type": None} if one.type in LATENT else {}
+            yield one.model_copy(update={"id": f"c{next(number)}", **hidden})
+
+
+def measured(folder: Path, count: int) -> dict[str, Any]:
+    """Return what is found of a log of `count` conversations, JSON values."""
+    log, mapping = folder / "log.jsonl", folder / "map.toml"
+    mapping.write_text(MAPPING, encoding="utf-8")
+    start = perf_counter()
+    write_jsonl(log, drawn(count, np.random.default_rng(SEED)))
+    found: dict[str, Any] = {
+        "provenance": provenance(),
+        "seed": SEED,
+        "conversations": count,
+        "events": count * EVENTS,
+        "bytes": log.stat().st_size,
+        "drawing": perf_counter() - start,
+        "load_before": os.getloadavg()[0],
+    }
+    words = (str(log), "--map", str(mapping), "--base", BASE)
+    fitted = folder / "fitted.toml"
+    command = ("-c", PROGRAM, "fit", *words, "-o", str(fitted), "--json")
+    said, found["command"] = _process(*command)
+    told = json.loads(said)
+    if told["conversations"] != count or told["events"] != count * EVENTS:
+        raise RuntimeError(f"fitted to {told['events']} events, expected {count * EVENTS}")
+    found["farthest"] = farthest(told["estimates"])
+    said, _ = _process("-c", STAGES, str(log), str(mapping))
+    return found | {"stages": json.loads(said), "load_after": os.getloadavg()[0]}
+
+
+def farthest(estimates: Mapping[str, Mapping[str, Mapping[str, float]]]) -> float:
+    """Return the largest distance of an estimated reaction from the truth."""
+    away = [
+        abs(estimates[f"intents.{intent.name}.kernel.after.{response}"][ask]["value"] - p)
+        for intent in truth().intents
+        if intent.kernel is not None
+        for response, row in intent.kernel.after.items()
+        if isinstance(row, dict)
+        for ask, p in row.items()
+    ]
+    return max(away)
+
+
+def tell_stages() -> None:
+    """Print seconds of each stage of a fit to the log and by the mapping named, as JSON."""
+    from csa_games.calibration.check import surveyed
+    from csa_games.calibration.codes import coder
+    from csa_games.calibration.fitted import fit, fittable, fitted_toml
+    from csa_games.calibration.latent import Shown, compared, contexts, told
+    from csa_games.calibration.log import lines
+    from csa_games.calibration.mapping import read_mapping
+
+    log, mapping = sys.argv[1:]
+    base, reading = read_scenario(builtin_scenarios()[BASE]), read_mapping(mapping)
+    wanted, draw = fittable(base, reading), np.random.default_rng(0)
+    gathered = Shown(contexts(base, wanted, reading.latent))
+    found: dict[str, Any] = {}
+
+    def timed(stage: str, work: Callable[[], Result]) -> Result:
+        wall, core = perf_counter(), process_time()
+        result = work()
+        found[stage] = {"wall": perf_counter() - wall, "cpu": process_time() - core}
+        return result
+
+    timed("read", lambda: sum(1 for _ in lines(log)))
+    _, counts = timed(
+        "read and count", lambda: surveyed([log], coder(reading, base), wanted, None, gathered.add)
+    )
+    latent = timed("expectation-maximisation", lambda: told(base, wanted, gathered, draw))
+    timed("numbers of kinds compared", lambda: compared(gathered, draw))
+    timed("estimates", lambda: fitted_toml(fit(base, reading, wanted, counts, latent=latent)))
+    json.dump(found, sys.stdout)
+
+
+def _process(*words: str) -> tuple[bytes, dict[str, float]]:
+    """Return what a Python process says, and its seconds and the most memory it held."""
+    start = perf_counter()
+    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process.stdout as pipe:
+        said = pipe.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{words[-1]}: ended with {process.returncode}")
+    return said, {
+        "wall": perf_counter() - start,
+        "cpu": usage.ru_utime + usage.ru_stime,
+        "peak": usage.ru_maxrss * 1024,  # bytes; Linux counts in KiB
+    }
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """Return the page."""
+    made, command = found["provenance"], found["command"]
+    rows = [
+        ("seconds on the wall", f"{MOST_SECONDS}", f"{command['wall']:.1f}"),
+        ("GB of memory, at most", f"{MOST_BYTES / 1e9:g}", f"{command['peak'] / 1e9:.2f}"),
+    ]
+    return "\n".join(
+        [
+            "# A million conversations",
+            "",
+            f"`csa fit` on {found['conversations']:,} conversations and {found['events']:,} events "
+            f"({found['bytes'] / 1e6:.0f} MB of JSON lines), drawn from `{BASE}`, in which nobody "
+            f"leaves; {' and '.join(LATENT)} users have no type and are told apart by expectation-"
+            "maximisation. From start to exit, in one process:",
+            "",
+            "| | at most | found |",
+            "| --- | --- | --- |",
+            *(f"| {' | '.join(row)} |" for row in rows),
+            "",
+            f"It took {command['cpu']:.1f} s of the cores' time. No reaction was estimated farther "
+            f"than {found['farthest']:.3f} from the truth.",
+            "",
+            "## Stages",
+            "",
+            "In another process, once modules are imported; XLA compiles within the stages that "
+            "use it. Reading alone is part of reading and counting, here done once more.",
+            "",
+            "| stage | s on the wall | s of the cores |",
+            "| --- | --- | --- |",
+            *(
+                f"| {stage} | {took['wall']:.1f} | {took['cpu']:.1f} |"
+                for stage, took in found["stages"].items()
+            ),
+            "",
+            "## Where",
+            "",
+            f"{made['time']}, commit {made['git']['commit'][:12]}"
+            f"{' and changes' if made['git']['dirty'] else ''}, Python {made['python']}, NumPy "
+            f"{made['packages']['numpy']}, JAX {made['packages']['jax']}, {made['cpu']}, "
+            f"{made['cores']} cores, {made['platform']}. Load average {found['load_before']:.1f} "
+            f"to {found['load_after']:.1f}: what else ran on the same cores. "
+            "`python -m experiments.calibration_speed`.",
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    """Measure, and write the results and the report."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.calibration_speed")
+    parser.add_argument("--count", type=int, default=COUNT, metavar="N", help="conversations")
+    parser.add_argument("--out", type=Path, default=FOLDER, metavar="DIR")
+    args = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        found = measured(Path(folder), args.count)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_file(args.out / "results.json", json.dumps(found, indent=1).encode() + b"\n")
+    write_file(args.out / "report.md", markdown(found).encode())
+
+
+if __name__ == "__main__":
+    main()
