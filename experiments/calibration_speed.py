@@ -1,9 +1,10 @@
 """How long it takes to fit a scenario to a million conversations, and how much memory.
 
 `python -m experiments.calibration_speed` draws 10^6 conversations of 8 events from a scenario whose
-users never leave, writes them as a log without the types of two intents, and runs `csa fit` on it
+users never leave, writes them as logs without the types of two intents, and runs `csa fit` on them
 with these two as latent intents, in a process of its own. Another process takes the stages one by
-one. The log, some 700 MB, goes to a temporary folder and is deleted.
+one. The logs, some 700 MB, go to a temporary folder and are deleted; with `--logs DIR` they stay
+there, and those that are there already are not drawn again.
 """
 
 import argparse
@@ -12,7 +13,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from itertools import count as numbers
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
@@ -30,7 +30,7 @@ from csa_games.scenario import Scenario, builtin_scenarios, read_scenario, scena
 FOLDER = Path(__file__).parent / "calibration-speed"
 BASE, LATENT = "crisis_guidance", ("benign", "distressed")
 COUNT, EVENTS, SEED = 10**6, 8, 7
-PIECE = 50_000  # conversations that are drawn at a time
+PIECE = 50_000  # conversations in a log
 MOST_SECONDS, MOST_BYTES = 60, 3 * 10**9
 PROGRAM = "import sys; from csa_games.cli import main; sys.exit(main())"
 STAGES = "from experiments.calibration_speed import tell_stages; tell_stages()"
@@ -58,52 +58,60 @@ def truth() -> Scenario:
     return scenario_from(content, f"{BASE} in which nobody leaves")
 
 
-def drawn(count: int, draw: np.random.Generator) -> Iterator[Conversation]:
-    """Yield `count` conversations of `EVENTS` events, without a type if it is a latent one."""
+def drawn(begin: int, end: int) -> Iterator[Conversation]:
+    """Yield conversations of `EVENTS` events by number, without a type if it is a latent one."""
     scenario = truth()
     asks = np.array([ask.ends is None for ask in scenario.asks], np.float64)
     goes_on = np.array([not response.ends for response in scenario.responses], np.float64)
     shape = (EVENTS, len(asks), len(scenario.signals), len(goes_on))
-    responses = np.broadcast_to(goes_on / goes_on.sum(), shape)
-    chosen = {
-        part.name: np.tile(asks / asks.sum(), (EVENTS, 1))
-        for part in scenario.intents
-        if part.kernel is None
-    }
-    number = numbers()
+    codes = simulate(
+        scenario,
+        end - begin,
+        np.random.default_rng([SEED, begin]),
+        responses=np.broadcast_to(goes_on / goes_on.sum(), shape),
+        asks={
+            part.name: np.tile(asks / asks.sum(), (EVENTS, 1))
+            for part in scenario.intents
+            if part.kernel is None
+        },
+    )
+    for number, one in enumerate(conversations(codes, scenario), begin):
+        hidden = {"type": None} if one.type in LATENT else {}
+        yield one.model_copy(update={"id": f"c{number}", **hidden})
+
+
+def logs_in(folder: Path, count: int) -> list[Path]:
+    """Return the logs of `count` conversations in `folder`; those that are missing are drawn."""
+    paths = []
     for begin in range(0, count, PIECE):
-        codes = simulate(
-            scenario, min(PIECE, count - begin), draw, responses=responses, asks=chosen
-        )
-        for one in conversations(codes, scenario):
-            hidden = {"type": None} if one.type in LATENT else {}
-            yield one.model_copy(update={"id": f"c{next(number)}", **hidden})
+        end = min(begin + PIECE, count)
+        paths.append(folder / f"{begin}-{end}.jsonl")
+        if not paths[-1].exists():
+            write_jsonl(paths[-1], drawn(begin, end))
+    return paths
 
 
 def measured(folder: Path, count: int) -> dict[str, Any]:
-    """Return what is found of a log of `count` conversations, JSON values."""
-    log, mapping = folder / "log.jsonl", folder / "map.toml"
+    """Return what is found of `count` conversations, whose logs are in `folder`, JSON values."""
+    logs, mapping = logs_in(folder, count), folder / "map.toml"
     mapping.write_text(MAPPING, encoding="utf-8")
-    start = perf_counter()
-    write_jsonl(log, drawn(count, np.random.default_rng(SEED)))
     found: dict[str, Any] = {
         "provenance": provenance(),
         "seed": SEED,
         "conversations": count,
         "events": count * EVENTS,
-        "bytes": log.stat().st_size,
-        "drawing": perf_counter() - start,
+        "bytes": sum(log.stat().st_size for log in logs),
         "load_before": os.getloadavg()[0],
     }
-    words = (str(log), "--map", str(mapping), "--base", BASE)
-    fitted = folder / "fitted.toml"
-    command = ("-c", PROGRAM, "fit", *words, "-o", str(fitted), "--json")
-    said, found["command"] = _process(*command)
+    words = ("fit", *map(str, logs), "--map", str(mapping), "--base", BASE)
+    said, found["command"] = _process(
+        "-c", PROGRAM, *words, "-o", str(folder / "fitted.toml"), "--json"
+    )
     told = json.loads(said)
     if told["conversations"] != count or told["events"] != count * EVENTS:
         raise RuntimeError(f"fitted to {told['events']} events, expected {count * EVENTS}")
     found["farthest"] = farthest(told["estimates"])
-    said, _ = _process("-c", STAGES, str(log), str(mapping))
+    said, _ = _process("-c", STAGES, str(mapping), *map(str, logs))
     return found | {"stages": json.loads(said), "load_after": os.getloadavg()[0]}
 
 
@@ -121,7 +129,7 @@ def farthest(estimates: Mapping[str, Mapping[str, Mapping[str, float]]]) -> floa
 
 
 def tell_stages() -> None:
-    """Print seconds of each stage of a fit to the log and by the mapping named, as JSON."""
+    """Print seconds of each stage of a fit by the mapping and to the logs named, as JSON."""
     from csa_games.calibration.check import surveyed
     from csa_games.calibration.codes import coder
     from csa_games.calibration.fitted import fit, fittable, fitted_toml
@@ -129,7 +137,7 @@ def tell_stages() -> None:
     from csa_games.calibration.log import lines
     from csa_games.calibration.mapping import read_mapping
 
-    log, mapping = sys.argv[1:]
+    mapping, *logs = sys.argv[1:]
     base, reading = read_scenario(builtin_scenarios()[BASE]), read_mapping(mapping)
     wanted, draw = fittable(base, reading), np.random.default_rng(0)
     gathered = Shown(contexts(base, wanted, reading.latent))
@@ -141,9 +149,9 @@ def tell_stages() -> None:
         found[stage] = {"wall": perf_counter() - wall, "cpu": process_time() - core}
         return result
 
-    timed("read", lambda: sum(1 for _ in lines(log)))
+    timed("read", lambda: sum(1 for log in logs for _ in lines(log)))
     _, counts = timed(
-        "read and count", lambda: surveyed([log], coder(reading, base), wanted, None, gathered.add)
+        "read and count", lambda: surveyed(logs, coder(reading, base), wanted, None, gathered.add)
     )
     latent = timed("expectation-maximisation", lambda: told(base, wanted, gathered, draw))
     timed("numbers of kinds compared", lambda: compared(gathered, draw))
@@ -222,9 +230,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.calibration_speed")
     parser.add_argument("--count", type=int, default=COUNT, metavar="N", help="conversations")
     parser.add_argument("--out", type=Path, default=FOLDER, metavar="DIR")
+    parser.add_argument("--logs", type=Path, metavar="DIR", help="where logs are kept")
     args = parser.parse_args()
     with TemporaryDirectory() as folder:
-        found = measured(Path(folder), args.count)
+        found = measured(args.logs or Path(folder), args.count)
     args.out.mkdir(parents=True, exist_ok=True)
     write_file(args.out / "results.json", json.dumps(found, indent=1).encode() + b"\n")
     write_file(args.out / "report.md", markdown(found).encode())
