@@ -29,6 +29,7 @@ EXPECTED = {
     "model_type": "a table",
     "dict_type": "a table",
     "list_type": "a list",
+    "tuple_type": "a list",
     "string_type": "text",
     "bool_type": "true or false",
     "literal_error": "{expected}",

@@ -31,7 +31,8 @@ def index() -> str:
         "report has the answer, and whose folder the rows, the pictures and where it was made. How "
         "fast the engine is: [speed](speed/results/speed.md); how good ascent is at commitments: "
         "[commitment](commitment/report.md); how fast the guard is: [in process]"
-        "(guard/results/report.md) and [behind its server](guard-server/report.md). Those called "
+        "(guard/results/report.md) and [behind its server](guard-server/report.md); how fast a "
+        "scenario is fitted to logs: [calibration](calibration-speed/report.md). Those called "
         "case- are of published logs, which are not in the tree (`python -m experiments.logs`).",
         "",
         "| experiment | question |",

@@ -6,7 +6,8 @@
 An event is one turn: what the user asked, what the classifier said, how the assistant answered and
 what the user did next. All labels are those of the source; a mapping file gives them the names of a
 scenario. Whatever else a line holds is skipped and not kept, and a label longer than
-`LONGEST_LABEL` is an error, so that no text of a conversation slips in.
+`LONGEST_LABEL` is an error, so that no text of a conversation slips in. Parquet with columns of
+these names is read as well (`csa_games.calibration.parquet`): its rows count as lines.
 """
 
 import gzip
@@ -114,14 +115,17 @@ def lines(
 ) -> Iterator[tuple[int, Conversation | str]]:
     """Yield (line number, conversation) for every line of a log that is not blank.
 
-    For a line that holds no conversation its fault is yielded instead, a sentence. Gzip is told by
-    content. One line is in memory at a time. Raises `InputError` for files that cannot be read to
-    their end, or are no text in UTF-8 from the first byte on.
+    For a line that holds no conversation its fault is yielded instead, a sentence. Gzip and Parquet
+    are told by content. One line is in memory at a time, or some rows. Raises `InputError` for a
+    file that cannot be read to its end, or is no text in UTF-8 from the first byte on.
     """
     name, number = str(path), 0
     try:
         with open(path, "rb") as raw, _unpacked(raw) as stream:
             size = Path(path).stat().st_size
+            if stream.peek(4)[:4] == b"PAR1":
+                yield from _rows(stream, raw, name, size, progress)
+                return
             _check_beginning(stream.peek(4)[:4], name)
             while line := stream.readline(LONGEST_LINE + 1):
                 number += 1
@@ -174,8 +178,28 @@ def _check_beginning(first: bytes, name: str) -> None:
     """Raise `InputError` for what is no text in UTF-8 at all."""
     if first[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in first:
         raise InputError(f"{name}: found text in UTF-16 or binary data, expected JSON in UTF-8")
-    if first[:4] == b"PAR1":
-        raise InputError(f"{name}: found a Parquet file, expected JSON lines")
+
+
+def _rows(
+    stream: BufferedReader, raw: IO[bytes], name: str, size: int, progress: Progress | None
+) -> Iterator[tuple[int, Conversation | str]]:
+    """Yield (row number, conversation) for every row of a Parquet file, as `lines` does."""
+    from csa_games.calibration.parquet import rows
+
+    if stream is not raw:
+        raise InputError(f"{name}: found a Parquet file within gzip, expected it unpacked")
+    for number, row in rows(raw, name, size, progress):
+        where = f"{name}, row {number}"
+        if isinstance(row, str):
+            yield number, f"{where}: {row}"
+            continue
+        events = row["events"]
+        try:
+            # A list is no tuple to a strict model, unless it comes as JSON.
+            strict = row | {"events": tuple(events)} if isinstance(events, list) else row
+            yield number, Conversation.model_validate(strict)
+        except ValidationError as error:
+            yield number, _fault(error, row, where)
 
 
 def _conversation(line: bytes, where: str) -> Conversation | str:
@@ -191,5 +215,9 @@ def _conversation(line: bytes, where: str) -> Conversation | str:
             return f"{where}: not JSON: {fault}"
         if not isinstance(content, dict):
             return f"{where}: found {shown(content)}, expected a JSON object, a conversation"
-        first, *more = list(sentences(error, content, Conversation))
-        return f"{where}: {first}" + (f" (and {len(more)} further faults)" if more else "")
+        return _fault(error, content, where)
+
+
+def _fault(error: ValidationError, content: object, where: str) -> str:
+    first, *more = list(sentences(error, content, Conversation))
+    return f"{where}: {first}" + (f" (and {len(more)} further faults)" if more else "")

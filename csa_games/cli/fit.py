@@ -263,7 +263,10 @@ def _show_saved(console: "Console", out: str) -> None:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "logs", nargs="+", metavar="LOG", help="JSON lines, one conversation each, plain or gzip"
+        "logs",
+        nargs="+",
+        metavar="LOG",
+        help="JSON lines, one conversation each, plain or gzip; or Parquet",
     )
     parser.add_argument(
         "--map", required=True, metavar="MAP", help="the mapping file (TOML) of the logs' labels"

@@ -153,6 +153,8 @@ class Store:
             self._connection = _connection(content)
             weakref.finalize(self, self._connection.close)
             self._connection.execute("PRAGMA query_only = ON")
+            # Nothing changes, so all reads can be one: beginning anew costs two system calls.
+            self._connection.execute("BEGIN")
             found = dict(self._connection.execute("SELECT name, sql FROM sqlite_master"))
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise BundleError(f"{ROWS}: cannot be read: {error}") from None
@@ -178,8 +180,8 @@ class Store:
         except sqlite3.Error:
             return None
         # A sum of numbers is not finite where one of them is not.
-        sound = cells is not None and isfinite(sum(cell or 0.0 for cell in cells[2:]))
-        return self._row(cells) if sound else None
+        finite = cells is not None and isfinite(sum(cell or 0.0 for cell in cells[2:]))
+        return self._row(cells) if finite else None
 
     def holds(self, key: str) -> bool:
         """Return whether the assistant has a row of `key`, damaged or not."""
@@ -277,13 +279,14 @@ def _player(
     """
     shares = ", ".join(f"probability_{name}" for name in terms.responses)
     query = f"SELECT trust, own_reach, {shares} FROM assistant WHERE key = ? AND {_sound(terms)}"
+    execute = connection.cursor().execute
 
     @lru_cache(maxsize=REMEMBERED)
     def play(key: str) -> Play | None:
         with lock:
-            cells = connection.execute(query, (key,)).fetchone()
-        sound = cells is not None and isfinite(sum(cells[2:]))
-        return Play(key, cells[0], cells[1], cells[2:]) if sound else None
+            cells = execute(query, (key,)).fetchone()
+        finite = cells is not None and isfinite(sum(cells[2:]))
+        return Play(key, cells[0], cells[1], cells[2:]) if finite else None
 
     return play
 
@@ -291,20 +294,26 @@ def _player(
 def _sound(terms: Terms) -> str:
     """Return what is true, in SQL, of a row whose cells are of their types.
 
-    SQLite tells types without reading numbers: a row that is not remembered takes 1 us longer.
+    A row that is not remembered takes 1 us longer. SQLite orders numbers before texts and those
+    before bytes, and the largest of cells is missing if one of them is: it is a number if all are.
     """
     marks = " OR ".join(f"trust = '{mark}'" for mark in TRUST)  # IN would make a table of them
-    required = ["reach", *(f"probability_{name}" for name in terms.responses)]
-    posterior = [f"posterior_{name}" for name in terms.intents]
-    values = [f"value_{name}" for name in terms.responses]
+    shares, posterior, values = (
+        ", ".join(begin + name for name in names)
+        for begin, names in (
+            ("probability_", terms.responses),
+            ("posterior_", terms.intents),
+            ("value_", terms.responses),
+        )
+    )
     conditions = [
         f"({marks})",
-        *(f"typeof({name}) = 'real'" for name in required),
+        f"typeof(max(reach, {shares})) = 'real'",
         *(f"typeof({name}) IN ('real', 'null')" for name in ("own_reach", "margin", "loss")),
-        # Of these all are missing, or none.
-        *(f"typeof({name}) = typeof({posterior[0]})" for name in posterior[1:]),
-        *(f"typeof({name}) = typeof({values[0]})" for name in values[1:]),
-        *(f"typeof({name}) IN ('real', 'null')" for name in (posterior[0], values[0])),
+        *(  # Of these all are missing, or none.
+            f"(typeof(max(reach, {names})) = 'real' OR coalesce(NULL, {names}) IS NULL)"
+            for names in (posterior, values)
+        ),
         # What is told of these rows.
         f"(trust != '{NOISE}' OR own_reach IS NOT NULL)",
         f"(trust != '{REFINED}' OR loss IS NOT NULL)",
