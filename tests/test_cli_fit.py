@@ -70,6 +70,20 @@ def test_what_was_fitted_is_shown(place, capsys):
     assert "csa solve fitted.toml --method robust\n" in told
 
 
+def test_intervals_of_rows_are_shown_with_the_scenario(place, capsys, monkeypatch):
+    csa_fit(capsys, "log.jsonl.gz", "-o", "fitted.toml")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["show", "fitted.toml"]) == 0
+    shown = capsys.readouterr().out
+    kernel = read_scenario("fitted.toml").intents[0].kernel
+    ends = (kernel.low.after["guide"]["leave"], kernel.high.after["guide"]["leave"])
+    low, high = (f"{end:.3g}" for end in ends)
+    (line,) = (line for line in shown.splitlines() if line.startswith("benign: after guide"))
+    assert f"{kernel.after['guide']['leave']:.3g} [{low}, {high}]" in line
+    signals = read_scenario("fitted.toml").channel[0]
+    assert f"[{signals.low['clear']:.3g}, {signals.high['clear']:.3g}]" in shown
+
+
 def test_logs_may_be_several(place, capsys):
     one = csa_fit(capsys, "log.jsonl.gz", "-o", "a.toml", json_too=True)
     two = csa_fit(capsys, "log.jsonl.gz", "log.jsonl.gz", "-o", "b.toml", json_too=True)
