@@ -383,7 +383,8 @@ def answer(rows: Sequence[Row]) -> list[str]:
         "Most of what is in doubt is the payoffs, which are assumed. The last two columns ask what "
         "is left if what is said does not move the next draft, so that each is like a first one: "
         "what the robust policy gets then, and the best that could be had. A plain answer, neither "
-        "protective nor risky, does much of the work by the payoffs assumed; what follows one with a delusional user was seen "
+        "protective nor risky, does much of the work by the payoffs assumed; what follows one with "
+        "a delusional user was seen "
         f"{found.count('fitted', AFTER_NONE, 'drafts_risky')} times.",
         "## What the data support, and what not",
         SUPPORTED,

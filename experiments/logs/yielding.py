@@ -389,7 +389,7 @@ def charts(rows: Sequence[Row]) -> dict[str, Chart]:
     turns = [f"turn {t + 1}" for t in range(TURNS)]
     models = sorted(
         {what for of, _, what in found.rows if of == "models"},
-        key=lambda name: found.value("models", kinds[0], name),
+        key=lambda name: (found.value("models", kinds[0], name), name),
     )
     return {
         "hazard": whiskers(
