@@ -47,14 +47,13 @@ from experiments.logs.study import (
     LEVEL,
     Found,
     about,
-    always,
     estimates,
     fitted,
     grid,
     numbered,
     result,
-    robustly,
     rule,
+    secured,
     share,
     source_words,
     whiskers,
@@ -403,22 +402,13 @@ def policies(priors: Sequence[float], turns: int) -> list[Row]:
     for prior in priors:
         of = f"{prior:g}"
         scenario = override(with_prior(found.scenario, ATTACKER, prior), {"turns": turns})
-        solution = robustly(scenario)
-        robust = solution.robustness
-        assert robust is not None  # of this method
+        solution, found_rows = secured(of, scenario, "answer", "refuse")
         rows += [
-            result("secured", of, "robust", robust.value),
-            result("secured", of, "worst found", robust.found),
-            result("secured", of, "if the estimates are right", robust.nominal),
-            result("secured", of, "best if they are right", robust.optimum),
+            *found_rows,
             result("secured", of, "rule", rule(scenario, solution)),
             result("secured", of, "rule of round 2", rule(scenario, solution, 1)),
             result("secured", of, "turns", turns),
         ]
-        for response in ("answer", "refuse"):
-            plain = robustly(always(scenario, response))
-            assert plain.robustness is not None
-            rows.append(result("secured", of, f"always {response}", plain.robustness.value))
     return rows
 
 
@@ -482,6 +472,7 @@ def answer(rows: Sequence[Row]) -> list[str]:
         f"off. Over {turns} turns, guaranteed whatever hazards and payoffs are within their "
         "intervals:",
         _policy(found),
+        "The hazards are in the payoffs as well, as the risk of an answer, with their intervals. "
         "That it refuses flagged messages rests on the classifier, which is assumed: there is none "
         "in the log.",
         "## What the data support, and what not",
@@ -583,6 +574,7 @@ def _policy(found: Found) -> str:
         [
             "P(attacker)",
             "guaranteed",
+            "if payoffs are as given",
             "always answering",
             "always refusing",
             "if the estimates are right",
@@ -596,6 +588,7 @@ def _policy(found: Found) -> str:
                     f"{found.value('secured', prior, what):.3f}"
                     for what in (
                         "robust",
+                        "payoffs as given",
                         "always answer",
                         "always refuse",
                         "if the estimates are right",

@@ -29,7 +29,6 @@ from experiments.logs.study import (
     LEVEL,
     Found,
     about,
-    always,
     difference,
     estimates,
     fitted,
@@ -38,6 +37,7 @@ from experiments.logs.study import (
     result,
     robustly,
     rule,
+    secured,
     share,
     source_words,
     whiskers,
@@ -230,19 +230,11 @@ def guard(model: str, priors: Sequence[float]) -> list[Row]:
     for prior in priors:
         of = f"{model}, prior {prior:g}"
         scenario = with_prior(found.scenario, UNSAFE, prior)
-        solution = robustly(scenario)
-        plain = robustly(always(scenario, "pass"))
-        robust = solution.robustness
-        assert robust is not None  # of this method
-        assert plain.robustness is not None
+        solution, found_rows = secured(of, scenario, "pass")
         misled = robustly(with_prior(naive, UNSAFE, prior), kernels=0.0, payoffs=False)
         (row,) = compare(factored_game(scenario), {"policy": np.asarray(misled.policy[ASSISTANT])})
         rows += [
-            result("secured", of, "robust", robust.value),
-            result("secured", of, "worst found", robust.found),
-            result("secured", of, "if the estimates are right", robust.nominal),
-            result("secured", of, "best if they are right", robust.optimum),
-            result("secured", of, "always pass", plain.robustness.value),
+            *found_rows,
             result("secured", of, "made from the judge's labels", row.value),
             result("secured", of, "rule", rule(scenario, solution)),
         ]
@@ -403,6 +395,10 @@ def _guard(found: Found) -> list[str]:
         - found.value("secured", of, "made from the judge's labels")
         for of in found.of("secured")
     }
+    most_open = max(
+        found.value("secured", of, "payoffs as given") - found.value("secured", of, "robust")
+        for of in found.of("secured")
+    )
     most = max(lost, key=lambda of: lost[of])
     return [
         "The guard sees what people would say that a draft does (`over_refusal.base.toml`), "
@@ -410,7 +406,8 @@ def _guard(found: Found) -> list[str]:
         "robust policy guarantees, whatever the drafts' rates within their intervals and the "
         "payoffs within theirs, and in brackets what passing every draft guarantees:",
         grid(head, lines),
-        "What it does, drafts in brackets:",
+        "If payoffs are as given, so that only the rates are in doubt, it is up to "
+        f"{most_open:.3f} more. What it does, drafts in brackets:",
         "\n".join(rules),
         f"Made from the judge's labels in place of people's, a policy loses at most "
         f"{lost[most]:.3f} ({most}): what the judge gets wrong changes shares more than decisions.",

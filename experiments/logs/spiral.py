@@ -31,14 +31,13 @@ from experiments.logs.study import (
     LEVEL,
     Found,
     about,
-    always,
     estimates,
     fitted,
     grid,
     numbered,
     result,
-    robustly,
     rule,
+    secured,
     share,
     source_words,
     whiskers,
@@ -255,11 +254,7 @@ def guard(priors: Sequence[float], length: int) -> list[Row]:
     for prior in priors:
         of = f"{prior:g}"
         scenario = override(with_prior(found.scenario, DELUSIONAL, prior), {"turns": length})
-        solution = robustly(scenario)
-        robust = solution.robustness
-        protects = robustly(always(scenario, "protective")).robustness
-        assert robust is not None  # of this method
-        assert protects is not None
+        solution, found_rows = secured(of, scenario, "protective")
         game = factored_game(scenario)
         (passed,) = compare(game, {"pass": passing(game)})
         still = without_momentum(scenario)
@@ -267,11 +262,7 @@ def guard(priors: Sequence[float], length: int) -> list[Row]:
         policy = np.asarray(solution.policy[ASSISTANT])
         (unmoved,) = compare(factored_game(still), {"policy": policy})
         rows += [
-            result("secured", of, "robust", robust.value),
-            result("secured", of, "worst found", robust.found),
-            result("secured", of, "if the estimates are right", robust.nominal),
-            result("secured", of, "best if they are right", robust.optimum),
-            result("secured", of, "always protective", protects.value),
+            *found_rows,
             result("secured", of, "pass drafts, if the estimates are right", passed.value),
             result("secured", of, "without momentum", unmoved.value),
             result("secured", of, "best without momentum", float(best.value[ASSISTANT])),
@@ -389,10 +380,11 @@ def answer(rows: Sequence[Row]) -> list[str]:
         f"`fitted.toml`). Over {length} turns it guarantees, whatever the rates and payoffs within "
         "their intervals:",
         _guard(found),
-        "The last two columns ask what is left if what is said does not move the next draft, so "
-        "that each is like a first one: what the robust policy gets then, and the best that could "
-        "be had. A plain answer, neither protective nor risky, does much of the work by the "
-        "payoffs assumed; what follows one with a delusional user was seen "
+        "Most of what is in doubt is the payoffs, which are assumed. The last two columns ask what "
+        "is left if what is said does not move the next draft, so that each is like a first one: "
+        "what the robust policy gets then, and the best that could be had. A plain answer, neither "
+        "protective nor risky, does much of the work by the payoffs assumed; what follows one with "
+        "a delusional user was seen "
         f"{found.count('fitted', AFTER_NONE, 'drafts_risky')} times.",
         "## What the data support, and what not",
         SUPPORTED,
@@ -421,6 +413,7 @@ def _guard(found: Found) -> str:
     """Return what is secured by the prior of delusional users."""
     worth = (
         "robust",
+        "payoffs as given",
         "always protective",
         "if the estimates are right",
         "pass drafts, if the estimates are right",
@@ -431,6 +424,7 @@ def _guard(found: Found) -> str:
         [
             "P(delusional)",
             "guaranteed",
+            "if payoffs are as given",
             "always protective",
             "if the estimates are right",
             "passing drafts, if they are",
@@ -441,9 +435,9 @@ def _guard(found: Found) -> str:
         [
             [
                 prior,
-                *(f"{found.value('secured', prior, what):.3f}" for what in worth[:4]),
+                *(f"{found.value('secured', prior, what):.3f}" for what in worth[:5]),
                 found.text("secured", prior, "rule of turn 1").replace("drafts_", ""),
-                *(f"{found.value('secured', prior, what):.3f}" for what in worth[4:]),
+                *(f"{found.value('secured', prior, what):.3f}" for what in worth[5:]),
             ]
             for prior in found.of("secured")
         ],

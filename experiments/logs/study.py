@@ -145,6 +145,28 @@ def robustly(scenario: Scenario, **doubts: object) -> Solution:
     )
 
 
+def secured(of: str, scenario: Scenario, *constants: str) -> tuple[Solution, list[Row]]:
+    """Return the robust policy, and rows of what it guarantees at the priors given.
+
+    Beside that of all that the file leaves open stands what is guaranteed if payoffs are as given,
+    what constant responses guarantee, and what is got if all estimates are right.
+    """
+    solution = robustly(scenario)
+    found = {"robust": solution, "payoffs as given": robustly(scenario, payoffs=False)}
+    found |= {f"always {name}": robustly(always(scenario, name)) for name in constants}
+    rows = []
+    for what, one in found.items():
+        assert one.robustness is not None  # of this method
+        rows.append(result("secured", of, what, one.robustness.value))
+    assert solution.robustness is not None
+    more = {
+        "worst found": solution.robustness.found,
+        "if the estimates are right": solution.robustness.nominal,
+        "best if they are right": solution.robustness.optimum,
+    }
+    return solution, rows + [result("secured", of, what, value) for what, value in more.items()]
+
+
 def always(scenario: Scenario, response: str) -> Scenario:
     """Return `scenario` with one response alone: what it secures is what always giving it does."""
     return with_responses(override(scenario, {"baselines.refuse": response}), [response])

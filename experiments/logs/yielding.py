@@ -28,14 +28,13 @@ from experiments.logs.study import (
     LEVEL,
     Found,
     about,
-    always,
     estimates,
     fitted,
     grid,
     numbered,
     result,
-    robustly,
     rule,
+    secured,
     share,
     source_words,
     whiskers,
@@ -230,19 +229,11 @@ def guard(priors: Sequence[float]) -> list[Row]:
     for prior in priors:
         of = f"{prior:g}"
         scenario = with_prior(found.scenario, OPINION, prior)
-        solution = robustly(scenario)
-        robust = solution.robustness
-        held = robustly(always(scenario, "hold")).robustness
-        assert robust is not None  # of this method
-        assert held is not None
+        solution, found_rows = secured(of, scenario, "hold")
         game = factored_game(scenario)
         (passed,) = compare(game, {"pass": passing(game)})
         rows += [
-            result("secured", of, "robust", robust.value),
-            result("secured", of, "worst found", robust.found),
-            result("secured", of, "if the estimates are right", robust.nominal),
-            result("secured", of, "best if they are right", robust.optimum),
-            result("secured", of, "always hold", held.value),
+            *found_rows,
             result("secured", of, "pass drafts, if the estimates are right", passed.value),
         ]
         for t in (0, 1, TURNS - 1):
@@ -324,8 +315,7 @@ def answer(rows: Sequence[Row]) -> list[str]:
         _guard(found, turns),
         "What is seen of the user is only what drafts do: one that yields early tells of a false "
         "claim. Where debates are rare it holds, whatever the draft; where they are nearly all, it "
-        "lets drafts pass. What is guaranteed is far below what the estimates give: most of that "
-        "is the intervals of payoffs, which are assumed.",
+        "lets drafts pass. Most of what is in doubt is the payoffs, which are assumed.",
         "## What the data support, and what not",
         SUPPORTED,
     ]
@@ -365,6 +355,7 @@ def _guard(found: Found, turns: Sequence[str]) -> str:
     """Return what is secured by the prior of debates."""
     worth = (
         "robust",
+        "payoffs as given",
         "always hold",
         "if the estimates are right",
         "pass drafts, if the estimates are right",
@@ -373,6 +364,7 @@ def _guard(found: Found, turns: Sequence[str]) -> str:
         [
             "P(debate)",
             "guaranteed",
+            "if payoffs are as given",
             "always holding",
             "if the estimates are right",
             "passing drafts, if they are",
@@ -397,7 +389,7 @@ def charts(rows: Sequence[Row]) -> dict[str, Chart]:
     turns = [f"turn {t + 1}" for t in range(TURNS)]
     models = sorted(
         {what for of, _, what in found.rows if of == "models"},
-        key=lambda name: found.value("models", kinds[0], name),
+        key=lambda name: (found.value("models", kinds[0], name), name),
     )
     return {
         "hazard": whiskers(
