@@ -32,17 +32,19 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
     from csa_games.calibration.fitted import fit, fittable, fitted_toml
     from csa_games.calibration.latent import Shown, compared, contexts, told
     from csa_games.calibration.mapping import read_mapping
+    from csa_games.calibration.split import split
     from csa_games.files import write_file
 
     if not args.check and args.out is None:
         raise InputError("-o: is missing, expected the file to write the fitted scenario to")
-    reading, base = read_mapping(args.map), _base(args.base)
+    reading, base = read_mapping(args.map), asked_scenario(args.base)
     wanted = fittable(base, reading)
     codes = coder(reading, base)
     gathered = Shown(contexts(base, wanted, reading.latent)) if reading.latent else None
     each = None if gathered is None or args.check else gathered.add
-    with _reading() as progress:
-        survey, counts = surveyed(args.logs, codes, wanted, progress, each)
+    keep = None if args.train is None else split(args.train, args.seed, reading).trains
+    with reading_bytes() as progress:
+        survey, counts = surveyed(args.logs, codes, wanted, progress, each, keep)
     if args.check:
         data = asdict(survey) | {"ok": not survey.faults}
         code = FAILED_CHECK if survey.faults else DONE
@@ -62,14 +64,15 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
     )
 
 
-def _base(asked: str) -> "Scenario":
+def asked_scenario(asked: str) -> "Scenario":
+    """Return the scenario, built-in or in a file, that a command was given."""
     from csa_games.scenario import builtin_scenarios, read_scenario
 
     return read_scenario(builtin_scenarios().get(asked, Path(asked)))
 
 
 @contextmanager
-def _reading() -> Iterator[Callable[[int, int], None]]:
+def reading_bytes() -> Iterator[Callable[[int, int], None]]:
     """Yield a function that shows how far a log is read: a bar, or a line now and then."""
     if sys.stderr.isatty():
         from csa_games.cli.progress import counting
@@ -176,8 +179,14 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="of the random starts that tell latent intents apart (0)",
+        help="of the random starts that tell latent intents apart, and of --train (0)",
     )
+    add_train(parser, "fit to this share of the conversations; csa evaluate takes the others")
+
+
+def add_train(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add --train, which fitting and evaluating share with --seed."""
+    parser.add_argument("--train", type=float, metavar="SHARE", help=what)
 
 
 FIT = Command(

@@ -1,0 +1,393 @@
+"""Held-out likelihood, reliability and values on a log, against brute force and closed forms."""
+
+from dataclasses import replace
+from fractions import Fraction
+from itertools import product
+
+import numpy as np
+import pytest
+from brute_dialogue import Brute
+from random_scenarios import random_scenario
+
+from csa_games.calibration.clustered import ratio
+from csa_games.calibration.codes import Codes
+from csa_games.calibration.likelihood import (
+    LAST_RESPONSE,
+    MARGINAL,
+    UNIFORM,
+    conversation_log_likelihood,
+    likelihoods,
+)
+from csa_games.calibration.logged import logged, part
+from csa_games.calibration.offpolicy import (
+    MODEL,
+    NORMALISED,
+    PER_DECISION,
+    ROBUST,
+    SAMPLING,
+    doubly_robust,
+    estimated_propensities,
+    kish,
+    off_policy,
+    ratios,
+)
+from csa_games.calibration.paths import paths
+from csa_games.calibration.policies import even_users, home
+from csa_games.calibration.predict import FLOOR, KINDS, predictions
+from csa_games.calibration.reliability import INTENT, reliabilities, reliability, type_shares
+from csa_games.calibration.seen import EVERYONE, distance, seen_policies
+from csa_games.calibration.simulate import simulate
+from csa_games.errors import InputError
+from csa_games.game import ASSISTANT
+from csa_games.override import override
+from csa_games.scenario import builtin_scenarios, read_scenario
+
+SEEDS = range(12)
+
+
+@pytest.fixture(scope="module")
+def crisis():
+    return read_scenario(builtin_scenarios()["crisis_guidance"])
+
+
+def numbered(scenario, listed):
+    """Return conversations (intent or None, turns) as codes; an ask that ends is a reaction."""
+    names = [
+        {part.name: k for k, part in enumerate(parts)} | {None: -1}
+        for parts in (scenario.intents, scenario.asks, scenario.signals, scenario.responses)
+    ]
+    intents, asks, signals, responses = names
+    rows = []
+    for n, (_, turns) in enumerate(listed):
+        for t, (ask, signal, response) in enumerate(turns):
+            if t and signal is None:
+                continue  # it left: the reaction before says so
+            after = turns[t + 1][0] if t + 1 < len(turns) else None
+            rows.append((n, t, asks[ask], signals[signal], responses[response], asks[after]))
+    columns = np.array(rows, np.int64).reshape(-1, 6).T
+    intent = np.array([intents[who] for who, _ in listed], np.int64)
+    return Codes(intent, np.full(len(listed), -1), *columns)
+
+
+def listed(scenario):
+    """Return every conversation, and its probability but for what the assistant does, exactly."""
+    brute = Brute(scenario.model_dump(mode="json", exclude_none=True))
+    found = brute.conversations()
+    return brute, found, [likelihood(brute, one.intent, one.turns) for one in found]
+
+
+def likelihood(brute, intent, turns):
+    """Return prior times likelihood of a conversation, whatever the responses, as a fraction."""
+    told = Fraction(brute.intents[intent]["prior"]["value"])
+    for t, (ask, signal, _) in enumerate(turns):
+        if brute.intents[intent]["behaviour"] == "kernel":
+            told *= Fraction(brute.reaction(intent, t, turns[t - 1][2] if t else None).get(ask, 0))
+        else:
+            may = brute.intents[intent]["asks"]
+            told *= Fraction(int(ask in may), len(may))
+        if not told:
+            return told
+        if signal is not None:
+            told *= Fraction(brute._sigma(intent, ask, signal))
+    return told
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_likelihood_is_the_sum_over_intents(seed):
+    scenario = random_scenario(seed)
+    brute, found, _ = listed(scenario)
+    codes = numbered(scenario, [(None, one.turns) for one in found])
+    told = conversation_log_likelihood(scenario, codes, floor=0.0)
+    for one, log in zip(found, told, strict=True):
+        exact = sum(likelihood(brute, intent, one.turns) for intent in brute.intents)
+        assert np.exp(log) == pytest.approx(float(exact), rel=1e-11)
+    typed = numbered(scenario, [(one.intent, one.turns) for one in found])
+    told = conversation_log_likelihood(scenario, typed, floor=0.0)
+    for one, log in zip(found, told, strict=True):
+        exact = likelihood(brute, one.intent, one.turns)
+        exact /= Fraction(brute.intents[one.intent]["prior"]["value"])
+        assert np.exp(log) == pytest.approx(float(exact), rel=1e-11)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_beliefs_are_those_of_bayes(seed):
+    scenario = random_scenario(seed)
+    brute, found, _ = listed(scenario)
+    codes = numbered(scenario, [(None, one.turns) for one in found])
+    belief = predictions(scenario, codes, floor=0.0).deciding
+    for k, (n, t) in enumerate(zip(codes.conversation, codes.turn, strict=True)):
+        seen = found[n].turns[: t + 1]
+        if seen[-1][1] is None:
+            continue
+        joint = [likelihood(brute, intent, seen) for intent in brute.intents]
+        exact = [float(p / sum(joint)) for p in joint]
+        assert belief[k] == pytest.approx(exact, abs=1e-11)
+
+
+def test_what_was_not_recorded_is_summed_over(crisis):
+    """Leaving a signal out is summing the likelihood over what it may have been."""
+    codes = simulate(crisis, 40, np.random.default_rng(1))
+    codes = replace(codes, intent=np.full(40, -1))
+    first = codes.turn == 0
+    without = replace(codes, signal=np.where(first, -1, codes.signal))
+    total = np.zeros(40)
+    for y in range(len(crisis.signals)):
+        one = replace(codes, signal=np.where(first & (codes.signal >= 0), y, codes.signal))
+        total += np.exp(conversation_log_likelihood(crisis, one, floor=0.0))
+    plain = np.exp(conversation_log_likelihood(crisis, without, floor=0.0))
+    heard = codes.signal[first] >= 0
+    assert plain[heard] == pytest.approx(total[heard], rel=1e-12)
+
+
+def random_policy(given, draw):
+    """Return a policy of the assistant that may do anything anywhere."""
+    states = len(given.game.names.infosets[ASSISTANT])
+    return draw.dirichlet(np.full(len(given.scenario.responses), 1.5), size=states)
+
+
+def chance_of(given, policy, found):
+    """Return the probability of the responses of each listed conversation."""
+    number = {part.name: r for r, part in enumerate(given.scenario.responses)}
+    rows = [
+        [policy[given.state[key], number[r]] for player, key, r in one.choices if player]
+        for one in found
+    ]
+    return np.array([np.prod(row) for row in rows])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("typed", [True, False])
+def test_weighted_values_are_unbiased(seed, typed):
+    """Over all conversations there are, by their probability, estimates are the value itself."""
+    scenario = random_scenario(seed)
+    _, found, exact = listed(scenario)
+    given, draw = home(scenario), np.random.default_rng(seed)
+    target, before = random_policy(given, draw), random_policy(given, draw)
+    chance = np.array([float(p) for p in exact])
+    payoff = np.array([one.payoffs[1] for one in found])
+    value = chance * chance_of(given, target, found) @ payoff
+    p = chance * chance_of(given, before, found)
+
+    codes = numbered(scenario, [(one.intent if typed else None, one.turns) for one in found])
+    whole = paths(logged(codes), given, floor=0.0)
+    assert len(whole.intent) == len(found)
+    if typed:
+        assert whole.total == pytest.approx(payoff, abs=1e-12)
+    propensity = np.where(whole.answered, before[whole.state, whole.response], 1.0)
+    rho = ratios(whole, target, propensity)
+    assert p @ rho[:, -1] == pytest.approx(1, abs=1e-12)
+    sampling = rho[:, -1] * whole.total
+    per_decision = whole.opened_expected + (rho * whole.worth_expected).sum(axis=1)
+    users = even_users(given)
+    robust, model = doubly_robust(whole, given, (users, target), rho)
+    for estimate in (sampling, per_decision, robust, model):
+        assert p @ estimate == pytest.approx(value, abs=1e-11)
+    # The model that knows the truth leaves no more to chance than weights alone do.
+    assert p @ robust**2 <= p @ per_decision**2 + 1e-12
+    # A wrong one does no harm to what is expected, while by itself it is off.
+    wrong = home(override(scenario, {"weights.alpha": scenario.weights.alpha.value * 3 + 1}))
+    robust, model = doubly_robust(whole, wrong, (users, target), rho)
+    assert p @ robust == pytest.approx(value, abs=1e-10)
+    assert abs(p @ model - value) > 1e-3
+
+
+def test_a_true_model_lowers_the_variance():
+    """Somewhere by much: else the comparison above would hold of a model that does nothing."""
+    shares = []
+    for seed in SEEDS:
+        scenario = random_scenario(seed)
+        _, found, exact = listed(scenario)
+        given, draw = home(scenario), np.random.default_rng(seed)
+        target, before = random_policy(given, draw), random_policy(given, draw)
+        p = np.array([float(x) for x in exact]) * chance_of(given, before, found)
+        whole = paths(logged(numbered(scenario, [(c.intent, c.turns) for c in found])), given)
+        rho = ratios(whole, target, np.where(whole.answered, before[whole.state, whole.response], 1))
+        per_decision = whole.opened_expected + (rho * whole.worth_expected).sum(axis=1)
+        robust, _ = doubly_robust(whole, given, (even_users(given), target), rho)
+        variance = [p @ x**2 - (p @ x) ** 2 for x in (robust, per_decision)]
+        if variance[1] > 1e-9:
+            shares.append(variance[0] / variance[1])
+    assert len(shares) > 6
+    assert np.median(shares) < 0.7
+
+
+def test_the_effective_number_is_that_of_kish():
+    # Kish (1965): k equal weights among zeros count as k; the closed form for 1, 2, 3 is 36/14.
+    assert kish(np.array([2.0] * 7 + [0.0] * 5)) == 7
+    assert kish(np.array([1.0, 2.0, 3.0])) == pytest.approx(36 / 14)
+    assert kish(np.zeros(3)) == 0
+
+
+@pytest.fixture(scope="module")
+def short(crisis):
+    return override(crisis, {"turns": 2})
+
+
+@pytest.fixture(scope="module")
+def short_home(short):
+    return home(short)
+
+
+def drawn(scenario, count, seed, responses=None):
+    return logged(simulate(scenario, count, np.random.default_rng(seed), responses=responses))
+
+
+def by_last(scenario, table):
+    """Return the policy [H, B, Y, R] for `simulate` that looks at the last ask and signal."""
+    return np.repeat(table[None], scenario.turns, axis=0)
+
+
+@pytest.fixture(scope="module")
+def policies(short, short_home):
+    """Return a policy by ask and signal, over states and for drawing from."""
+    draw = np.random.default_rng(3)
+    shape = (len(short.asks), len(short.signals), len(short.responses))
+    table = draw.dirichlet(np.full(shape[2], 3.0), size=shape[:2])
+    return table[short_home.last], by_last(short, table)
+
+
+def value_of(given, policy):
+    from csa_games.evaluate import value_and_gap
+
+    return float(value_and_gap(given.game.form, (even_users(given), policy))[0][ASSISTANT])
+
+
+def test_values_on_a_log_are_near_the_truth(short, short_home, policies):
+    """On a log of even answers, of a policy whose value follows from the game."""
+    target, _ = policies
+    truth = value_of(short_home, target)
+    held = {name: 0 for name in (SAMPLING, PER_DECISION, NORMALISED, ROBUST, MODEL)}
+    runs = 40
+    for seed in range(runs):
+        log = drawn(short, 1500, seed)
+        log = replace(log, propensity=np.full(len(log.codes.turn), 1 / len(short.responses)))
+        found = off_policy(paths(log, short_home), short_home, (even_users(short_home), target))
+        assert not found.refused
+        assert found.propensities == "recorded"
+        for name, estimate in found.values.items():
+            held[name] += estimate.low <= truth <= estimate.high
+    # Binomial(40, 0.9): fewer than 30 or more than 40 has a probability below 0.002.
+    assert all(times >= 30 for times in held.values()), held
+
+
+def test_the_value_of_what_the_log_did_is_what_was_observed(short, short_home, policies):
+    target, drawing = policies
+    log = drawn(short, 3000, 0, drawing)
+    given = paths(log, short_home)
+    found = off_policy(given, short_home, (even_users(short_home), target))
+    assert found.propensities.startswith("estimated")
+    assert found.weights.effective > 2500
+    assert found.values[NORMALISED].value == pytest.approx(found.observed.value, abs=0.05)
+    assert found.weights.mean.value == pytest.approx(1, abs=0.02)
+
+
+def test_estimated_propensities_are_near_the_truth(short, short_home, policies):
+    target, drawing = policies
+    given = paths(drawn(short, 20_000, 0, drawing), short_home)
+    truth = np.where(given.answered, target[given.state, given.response], 1.0)
+    error = np.abs(estimated_propensities(given) - truth)[given.answered]
+    assert error.mean() < 0.02
+
+
+def test_too_little_is_refused(short, short_home):
+    """Log: comply in the first turn, always. Policy: refuse, always."""
+    names = [part.name for part in short.responses]
+    comply, refuse = (np.eye(len(names))[names.index(name)] for name in ("comply", "refuse"))
+    states = len(short_home.state)
+    users = even_users(short_home)
+    always = np.broadcast_to(comply, (2, len(short.asks), len(short.signals), len(names)))
+    given = paths(drawn(short, 500, 0, always), short_home)
+    found = off_policy(given, short_home, (users, np.tile(refuse, (states, 1))))
+    assert not found.values
+    goes_on = given.answered[:, 0].mean()  # whoever leaves at once is not answered
+    assert found.weights.unseen == pytest.approx(goes_on)
+    assert "never shows" in found.refused[0]
+    assert "fewer than 100" in found.refused[1]
+    even = paths(drawn(short, 500, 0), short_home)
+    found = off_policy(even, short_home, (users, np.tile(refuse, (states, 1))))
+    assert any("fewer than 100" in reason for reason in found.refused)
+    again = off_policy(
+        even, short_home, (users, np.tile(refuse, (states, 1))), least_effective=5.0
+    )
+    assert again.values
+
+
+def test_wrong_propensities_are_refused(short, short_home, policies):
+    target, drawing = policies
+    log = drawn(short, 3000, 0, drawing)
+    even = np.full(len(log.codes.turn), 0.9)
+    found = off_policy(
+        paths(replace(log, propensity=even), short_home),
+        short_home,
+        (even_users(short_home), target),
+    )
+    assert any("mean weight" in reason for reason in found.refused)
+
+
+def test_propensities_are_all_or_none(short, short_home, policies):
+    log = drawn(short, 50, 0)
+    some = np.where(np.arange(len(log.codes.turn)) % 2, 0.2, np.nan)
+    with pytest.raises(InputError, match="in all of them or in none"):
+        off_policy(
+            paths(replace(log, propensity=some), short_home),
+            short_home,
+            (even_users(short_home), policies[0]),
+        )
+
+
+def test_recorded_outcomes_take_the_place_of_prices(short, short_home, policies):
+    log = drawn(short, 2000, 0)
+    priced = paths(log, short_home)
+    outcome = np.full(len(log.cluster), np.nan)
+    outcome[priced.conversation] = priced.total
+    policy = (even_users(short_home), policies[0])
+    given = paths(replace(log, outcome=outcome), short_home)
+    recorded = off_policy(given, short_home, policy, recorded=True)
+    assert set(recorded.values) == {SAMPLING, NORMALISED}
+    plain = off_policy(priced, short_home, policy)
+    assert recorded.values[NORMALISED] == plain.values[NORMALISED]
+    with pytest.raises(InputError, match="found no number in"):
+        off_policy(priced, short_home, policy, recorded=True)
+
+
+def test_intents_count_as_often_as_they_occur(short, short_home, policies):
+    """A log that holds one intent twice as often tells the same, weighed by priors."""
+    log = drawn(short, 3000, 0)
+    first = log.codes.intent == 0
+    from csa_games.dialogue import tables
+
+    prior = tables(short).prior
+    kept = first | (np.arange(3000) % 2 == 0)
+    designed = part(log, kept)
+    policy = (even_users(short_home), policies[0])
+    truth = value_of(short_home, policies[0])
+    weighed = off_policy(paths(designed, short_home), short_home, policy, prior=prior)
+    assert weighed.values[ROBUST].low - 0.05 < truth < weighed.values[ROBUST].high + 0.05
+    by_hand = sum(
+        prior[i] * weighed.by_intent[intent.name][ROBUST].value
+        for i, intent in enumerate(short.intents)
+        if prior[i] > 0 and intent.name in weighed.by_intent
+    )
+    if len(weighed.by_intent) == (prior > 0).sum():
+        assert weighed.values[ROBUST].value == pytest.approx(by_hand)
+
+
+def test_conversations_that_break_off_are_left_out(short, short_home):
+    log = drawn(short, 300, 0)
+    whole = paths(log, short_home)
+    assert len(whole.intent) == 300
+    codes = log.codes
+    second = codes.turn == 1
+    kept = ~(second & (codes.conversation % 3 == 0))
+    cut = Codes(
+        codes.intent,
+        codes.group,
+        *(getattr(codes, name)[kept] for name in ("conversation", "turn", "ask", "signal")),
+        *(getattr(codes, name)[kept] for name in ("response", "reaction")),
+    )
+    found = paths(logged(cut), short_home)
+    lost = len(np.unique(codes.conversation[~kept]))
+    assert len(found.intent) == 300 - lost
+    assert found.left_out["it breaks off before an end"] == lost
+    silent = replace(codes, signal=np.where(codes.conversation == 7, -1, codes.signal))
+    assert sum(paths(logged(silent), short_home).left_out.values()) == 1
