@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from fractions import Fraction
-from itertools import product
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from csa_games.calibration.codes import Codes
 from csa_games.calibration.likelihood import (
     LAST_RESPONSE,
     MARGINAL,
+    SCENARIO,
     UNIFORM,
     conversation_log_likelihood,
     likelihoods,
@@ -37,10 +37,12 @@ from csa_games.calibration.predict import FLOOR, KINDS, predictions
 from csa_games.calibration.reliability import INTENT, reliabilities, reliability, type_shares
 from csa_games.calibration.seen import EVERYONE, distance, seen_policies
 from csa_games.calibration.simulate import simulate
+from csa_games.dialogue import tables
 from csa_games.errors import InputError
+from csa_games.evaluate import posterior, value_and_gap
 from csa_games.game import ASSISTANT
 from csa_games.override import override
-from csa_games.scenario import builtin_scenarios, read_scenario
+from csa_games.scenario import builtin_scenarios, read_scenario, scenario_from
 
 SEEDS = range(12)
 
@@ -201,7 +203,9 @@ def test_a_true_model_lowers_the_variance():
         target, before = random_policy(given, draw), random_policy(given, draw)
         p = np.array([float(x) for x in exact]) * chance_of(given, before, found)
         whole = paths(logged(numbered(scenario, [(c.intent, c.turns) for c in found])), given)
-        rho = ratios(whole, target, np.where(whole.answered, before[whole.state, whole.response], 1))
+        rho = ratios(
+            whole, target, np.where(whole.answered, before[whole.state, whole.response], 1)
+        )
         per_decision = whole.opened_expected + (rho * whole.worth_expected).sum(axis=1)
         robust, _ = doubly_robust(whole, given, (even_users(given), target), rho)
         variance = [p @ x**2 - (p @ x) ** 2 for x in (robust, per_decision)]
@@ -247,8 +251,6 @@ def policies(short, short_home):
 
 
 def value_of(given, policy):
-    from csa_games.evaluate import value_and_gap
-
     return float(value_and_gap(given.game.form, (even_users(given), policy))[0][ASSISTANT])
 
 
@@ -256,7 +258,7 @@ def test_values_on_a_log_are_near_the_truth(short, short_home, policies):
     """On a log of even answers, of a policy whose value follows from the game."""
     target, _ = policies
     truth = value_of(short_home, target)
-    held = {name: 0 for name in (SAMPLING, PER_DECISION, NORMALISED, ROBUST, MODEL)}
+    held = dict.fromkeys((SAMPLING, PER_DECISION, NORMALISED, ROBUST, MODEL), 0)
     runs = 40
     for seed in range(runs):
         log = drawn(short, 1500, seed)
@@ -306,9 +308,7 @@ def test_too_little_is_refused(short, short_home):
     even = paths(drawn(short, 500, 0), short_home)
     found = off_policy(even, short_home, (users, np.tile(refuse, (states, 1))))
     assert any("fewer than 100" in reason for reason in found.refused)
-    again = off_policy(
-        even, short_home, (users, np.tile(refuse, (states, 1))), least_effective=5.0
-    )
+    again = off_policy(even, short_home, (users, np.tile(refuse, (states, 1))), least_effective=5.0)
     assert again.values
 
 
@@ -352,24 +352,25 @@ def test_recorded_outcomes_take_the_place_of_prices(short, short_home, policies)
 
 def test_intents_count_as_often_as_they_occur(short, short_home, policies):
     """A log that holds one intent twice as often tells the same, weighed by priors."""
-    log = drawn(short, 3000, 0)
-    first = log.codes.intent == 0
-    from csa_games.dialogue import tables
-
+    log = drawn(short, 6000, 0)
     prior = tables(short).prior
-    kept = first | (np.arange(3000) % 2 == 0)
-    designed = part(log, kept)
+    designed = part(log, (log.codes.intent == 0) | (np.arange(6000) % 2 == 0))
     policy = (even_users(short_home), policies[0])
-    truth = value_of(short_home, policies[0])
-    weighed = off_policy(paths(designed, short_home), short_home, policy, prior=prior)
-    assert weighed.values[ROBUST].low - 0.05 < truth < weighed.values[ROBUST].high + 0.05
-    by_hand = sum(
-        prior[i] * weighed.by_intent[intent.name][ROBUST].value
-        for i, intent in enumerate(short.intents)
-        if prior[i] > 0 and intent.name in weighed.by_intent
-    )
-    if len(weighed.by_intent) == (prior > 0).sum():
-        assert weighed.values[ROBUST].value == pytest.approx(by_hand)
+    given = paths(designed, short_home)
+    weighed = off_policy(given, short_home, policy, prior=prior, least_effective=5)
+    # By hand: the means of each intent, weighed by its prior.
+    propensity = estimated_propensities(given)
+    rho = ratios(given, policies[0], propensity)[:, -1]
+    means = [
+        (rho * given.total)[given.intent == i].mean() if p > 0 else 0.0 for i, p in enumerate(prior)
+    ]
+    assert weighed.values[SAMPLING].value == pytest.approx(prior @ means)
+    assert set(weighed.by_intent) == {part.name for part in short.intents}
+    assert weighed.by_intent["benign"][SAMPLING].value == pytest.approx(means[0])
+    untyped = replace(designed.codes, intent=np.full(len(designed.cluster), -1))
+    bare = paths(replace(designed, codes=untyped), short_home)
+    with pytest.raises(InputError, match="found none in"):
+        off_policy(bare, short_home, policy, prior=prior)
 
 
 def test_conversations_that_break_off_are_left_out(short, short_home):
@@ -391,3 +392,243 @@ def test_conversations_that_break_off_are_left_out(short, short_home):
     assert found.left_out["it breaks off before an end"] == lost
     silent = replace(codes, signal=np.where(codes.conversation == 7, -1, codes.signal))
     assert sum(paths(logged(silent), short_home).left_out.values()) == 1
+
+
+def test_ratios_are_means_with_the_intervals_of_clusters():
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=200)
+    one = ratio(x, np.ones(200), np.arange(200), 0.9)
+    # Student's interval of a mean: its quantile with 199 degrees of freedom is 1.6525.
+    reach = 1.6525 * x.std(ddof=1) / np.sqrt(200)
+    assert one.value == pytest.approx(x.mean())
+    assert (one.low, one.high) == pytest.approx((x.mean() - reach, x.mean() + reach), abs=1e-5)
+    assert one.effective == pytest.approx(200)
+    # The same observation ten times in a cluster counts once.
+    ten = ratio(np.repeat(x, 10), np.ones(2000), np.repeat(np.arange(200), 10), 0.9)
+    assert (ten.value, ten.low, ten.high) == pytest.approx((one.value, one.low, one.high))
+    assert ten.effective == pytest.approx(200, rel=0.01)
+    alone = ratio(x, np.ones(200), np.zeros(200, int), 0.9)
+    assert (alone.low, alone.high) == (-np.inf, np.inf)
+
+
+def by_name(found):
+    return {one.account: one for one in found}
+
+
+def test_the_truth_beats_plainer_accounts(crisis):
+    log, train = drawn(crisis, 1500, 0), drawn(crisis, 1500, 1)
+    found = by_name(likelihoods(crisis, log, train=train))
+    # A uniform account gives 1/5 to five asks and 1/3 to three signals.
+    uniform = found[UNIFORM]
+    assert uniform.by_kind["signals"] == pytest.approx(-np.log(3))
+    assert found[LAST_RESPONSE].less.low > 0
+    assert found[MARGINAL].less.low > found[LAST_RESPONSE].less.low
+    assert uniform.less.low > found[MARGINAL].less.low
+    gap = found[SCENARIO].per_event.value - uniform.per_event.value
+    assert uniform.less.value == pytest.approx(gap)
+    crossed = by_name(likelihoods(crisis, log))
+    for name in (LAST_RESPONSE, MARGINAL):
+        far = crossed[name].per_event.value - found[name].per_event.value
+        assert abs(far) < 0.01
+
+
+def wrong_kernels(scenario):
+    """Return the scenario with the reactions of two responses exchanged."""
+    content = scenario.model_dump(mode="json", exclude_none=True)
+    for intent in content["intents"]:
+        if "kernel" in intent:
+            after = intent["kernel"]["after"]
+            after["comply"], after["refuse"] = after["refuse"], after["comply"]
+    return scenario_from(content | {"name": "wrong"}, "wrong")
+
+
+def test_a_wrong_scenario_is_found_out(crisis):
+    log, wrong = drawn(crisis, 2000, 0), wrong_kernels(crisis)
+    found = by_name(likelihoods(crisis, log, others={"wrong": wrong}))
+    assert found["wrong"].less.low > 0.005
+    assert found["wrong"].by_kind["signals"] == pytest.approx(found[SCENARIO].by_kind["signals"])
+    right = [one for one in reliabilities(crisis, log) if one.kind == "reactions"]
+    off = [one for one in reliabilities(wrong, log) if one.kind == "reactions"]
+    assert sum(one.error for one in off) > 2 * sum(one.error for one in right)
+    misses = [sum(not part.holds for one in them for part in one.bins) for them in (right, off)]
+    assert misses[1] > misses[0] + 8
+
+
+def test_latent_intents_cost_likelihood_and_what_was_impossible_is_counted(crisis):
+    log = drawn(crisis, 800, 0)
+    typed = by_name(likelihoods(crisis, log))[SCENARIO]
+    latent = by_name(likelihoods(crisis, log, typed=False))[SCENARIO]
+    assert typed.per_event.value > latent.per_event.value
+    content = crisis.model_dump(mode="json", exclude_none=True)
+    opening = content["intents"][0]["kernel"]["opening"]
+    opening["plain"] += opening.pop("disguised")
+    never = scenario_from(content | {"name": "never"}, "never")
+    benign = log.codes.intent[log.codes.conversation] == 0
+    disguised = [part.name for part in crisis.asks].index("disguised")
+    opened = benign & (log.codes.turn == 0) & (log.codes.ask == disguised)
+    assert opened.any()
+    found = by_name(likelihoods(crisis, log, others={"never": never}))
+    assert found["never"].impossible == opened.sum()
+    assert np.isfinite(found["never"].per_event.value)
+
+
+def test_the_score_is_decomposed_exactly():
+    draw = np.random.default_rng(5)
+    p = draw.random(500)
+    came = draw.random(500) < p**2
+    found = reliability(p, came, np.arange(500))
+    assert len(found.bins) == 10
+    parts = found.reliability - found.resolution + found.uncertainty + found.within
+    assert found.brier == pytest.approx(parts, abs=1e-14)
+    assert found.brier == pytest.approx(np.mean((p - came) ** 2))
+    # By hand, of predictions that are alike in a bin: Murphy's example needs no more than this.
+    few = reliability(
+        np.repeat([0.2, 0.8], 10),
+        np.array([1] * 3 + [0] * 7 + [1] * 6 + [0] * 4) > 0,
+        np.arange(20),
+    )
+    assert few.within == pytest.approx(0, abs=1e-15)
+    assert few.reliability == pytest.approx((0.1**2 + 0.2**2) / 2)
+    assert few.resolution == pytest.approx(0.15**2)
+    assert few.uncertainty == pytest.approx(0.45 * 0.55)
+    assert few.error == pytest.approx(0.15)
+    assert [part.observed for part in few.bins] == pytest.approx([0.3, 0.6])
+
+
+def test_bins_of_the_truth_hold_as_often_as_their_level_says():
+    held = count = 0
+    for seed in range(60):
+        draw = np.random.default_rng(seed)
+        p = draw.choice([0.05, 0.2, 0.4, 0.7, 0.9], 600)
+        found = reliability(p, draw.random(600) < p, np.arange(600))
+        held += sum(part.holds for part in found.bins)
+        count += len(found.bins)
+    # Binomial(300, 0.9): outside of 0.85 to 0.95 with a probability of about 0.005.
+    assert count == 300
+    assert 0.85 <= held / count <= 0.95
+
+
+def test_predictions_of_the_truth_are_reliable(crisis):
+    held = count = 0
+    for seed in range(4):
+        for one in reliabilities(crisis, drawn(crisis, 1200, seed)):
+            held += sum(part.holds for part in one.bins)
+            count += len(one.bins)
+    assert count > 200
+    assert held / count > 0.85
+
+
+def test_copies_of_a_conversation_widen_nothing(crisis):
+    """A cluster of k copies counts as one: intervals are those without copies."""
+    draw = np.random.default_rng(2)
+    p = draw.choice([0.2, 0.6], 300)
+    came = draw.random(300) < p
+    one = reliability(p, came, np.arange(300))
+    four = reliability(np.repeat(p, 4), np.repeat(came, 4), np.repeat(np.arange(300), 4))
+    for a, b in zip(one.bins, four.bins, strict=True):
+        assert (a.low, a.high) == pytest.approx((b.low, b.high), abs=2e-3)
+
+
+def test_beliefs_are_checked_from_the_shares_of_the_log(crisis):
+    """A designed log with other shares: from its own, beliefs are reliable; from priors, not."""
+    log = drawn(crisis, 3000, 0)
+    designed = part(log, (log.codes.intent != 0) | (np.arange(3000) % 4 == 0))
+    shares = type_shares(designed, len(crisis.intents))
+
+    def excess(prior):
+        found = reliabilities(crisis, designed, prior=prior)
+        return {one.event: one.excess for one in found if one.kind == INTENT}
+
+    assert excess(shares)["benign"].low < 0 < excess(shares)["benign"].high
+    assert excess(None)["benign"].high < -0.1
+
+
+def permuted(log, order):
+    """Return `log` with its conversations in another order."""
+    codes, starts = log.codes, np.searchsorted(log.codes.conversation, np.arange(len(order) + 1))
+    events = np.concatenate([np.arange(starts[c], starts[c + 1]) for c in order])
+    lengths = np.diff(starts)[order]
+    columns = [
+        getattr(codes, name)[events] for name in ("turn", "ask", "signal", "response", "reaction")
+    ]
+    moved = Codes(
+        codes.intent[order], codes.group[order], np.repeat(np.arange(len(order)), lengths), *columns
+    )
+    return replace(
+        log,
+        codes=moved,
+        cluster=log.cluster[order],
+        group=log.group[order],
+        propensity=log.propensity[events],
+        outcome=log.outcome[order],
+    )
+
+
+def test_the_order_of_conversations_is_nothing(short, short_home, policies):
+    log = drawn(short, 1500, 0)
+    log = replace(log, group=np.arange(1500) % 3, groups=("a", "b", "c"))
+    other = permuted(log, np.random.default_rng(1).permutation(1500))
+    train = drawn(short, 200, 1)
+    for a, b in zip(
+        likelihoods(short, log, train=train), likelihoods(short, other, train=train), strict=True
+    ):
+        assert a.per_event.value == pytest.approx(b.per_event.value, abs=1e-12)
+        assert a.per_event.high == pytest.approx(b.per_event.high, abs=1e-12)
+    for one, two in zip(reliabilities(short, log), reliabilities(short, other), strict=True):
+        assert one.brier == pytest.approx(two.brier, abs=1e-12)
+        assert len(one.bins) == len(two.bins)
+    policy = (even_users(short_home), policies[0])
+    values = [off_policy(paths(x, short_home), short_home, policy) for x in (log, other)]
+    for name, estimate in values[0].values.items():
+        assert estimate.value == pytest.approx(values[1].values[name].value, abs=1e-12)
+        assert estimate.low == pytest.approx(values[1].values[name].low, abs=1e-12)
+    seen = [
+        seen_policies(x, paths(x, short_home), short_home, policy[0], policy) for x in (log, other)
+    ]
+    for a, b in zip(*seen, strict=True):
+        assert (a.name, a.answers) == (b.name, b.answers)
+        assert a.value == pytest.approx(b.value, abs=1e-12)
+
+
+def test_policies_of_the_log_are_valued_exactly(short, short_home, policies):
+    """One group does what a known policy does, another something else."""
+    target, drawing = policies
+    mine, others = drawn(short, 6000, 0, drawing), drawn(short, 1000, 1)
+    log = replace(mine, group=np.zeros(6000, int), groups=("mine",))
+    users = even_users(short_home)
+    solved = (users, target)
+    truth = value_of(short_home, target)
+    (everyone,) = seen_policies(log, paths(log, short_home), short_home, users, solved)
+    assert everyone.name == EVERYONE
+    assert everyone.value == pytest.approx(truth, abs=0.05)
+    assert everyone.less == pytest.approx(truth - everyone.value)
+    assert everyone.guaranteed <= everyone.value + 1e-9
+    assert 0 < everyone.distance < 0.05
+    assert everyone.observed.low - 0.05 < truth < everyone.observed.high + 0.05
+    even = np.full(target.shape, 1 / target.shape[1])
+    far = distance(short_home, solved, even)
+    (other,) = seen_policies(others, paths(others, short_home), short_home, users, solved)
+    assert other.distance == pytest.approx(far, abs=0.05)
+    assert distance(short_home, solved, target) == 0
+
+
+def test_beliefs_agree_with_those_of_the_game(short, short_home, policies):
+    """Filtering a log and the posterior of the game share nothing but the scenario."""
+    log = drawn(short, 400, 0)
+    untyped = replace(log.codes, intent=np.full(400, -1))
+    given = paths(logged(untyped), short_home, floor=0.0)
+    belief = posterior(short_home.game, (even_users(short_home), policies[0]))
+    answered = given.answered
+    assert given.deciding[answered] == pytest.approx(belief[given.state[answered]], abs=1e-11)
+
+
+def test_nothing_to_evaluate_is_said(short, short_home, policies):
+    none = part(drawn(short, 5, 0), np.zeros(5, bool))
+    with pytest.raises(InputError, match="found no event"):
+        likelihoods(short, none)
+    with pytest.raises(InputError, match="no whole conversation"):
+        off_policy(paths(none, short_home), short_home, (even_users(short_home), policies[0]))
+    with pytest.raises(InputError, match="turns: found 3"):
+        likelihoods(short, drawn(short, 5, 0), others={"x": override(short, {"turns": 3})})
+    assert FLOOR < 1e-3
+    assert set(predictions(short, none.codes).scored) == set(KINDS)

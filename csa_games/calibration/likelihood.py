@@ -41,6 +41,7 @@ from csa_games.scenario import Scenario
 
 FOLDS = 5
 
+SCENARIO = "the scenario"
 LAST_RESPONSE, MARGINAL, UNIFORM = "last response only", "marginal frequencies", "uniform"
 
 Chance = dict[str, Float[np.ndarray, " M"]]
@@ -75,19 +76,21 @@ def likelihoods(
 
     Raises `InputError` if the names of another scenario are not the same, or there is no event.
     """
-    for other in (others or {}).values():
+    for name, other in (others or {}).items():
+        if name in (SCENARIO, LAST_RESPONSE, MARGINAL, UNIFORM):
+            raise InputError(f"found {name!r} as the name of a scenario, expected another")
         check_same_names(scenario, other)
     events = predicted_events(scenario, log.codes)
     if not sum(map(len, events.values())):
         raise InputError("found no event that the scenario predicts anything of, expected some")
     first = predictions(scenario, log.codes, typed=typed)
-    accounts = {scenario.name: _given(first)}
-    impossible = {scenario.name: _impossible(first)}
+    accounts = {SCENARIO: _given(first)}
+    impossible = {SCENARIO: _impossible(first)}
     for name, other in (others or {}).items():
         found = predictions(other, log.codes, typed=typed)
         accounts[name], impossible[name] = _given(found), _impossible(found)
     accounts |= baselines(scenario, log, train, typed=typed)
-    mine = accounts[scenario.name]
+    mine = accounts[SCENARIO]
     return [
         Likelihood(
             name,
@@ -192,9 +195,7 @@ def _outcomes(
     return {kind: came[kind][which] for kind, which in events.items()}
 
 
-def _last_response(
-    codes: Codes, kind: str, which: Int[np.ndarray, " M"]
-) -> Int[np.ndarray, " M"]:
+def _last_response(codes: Codes, kind: str, which: Int[np.ndarray, " M"]) -> Int[np.ndarray, " M"]:
     if kind == OPENING:
         return np.zeros(len(which), np.int64)
     return (codes.ask if kind == SIGNAL else codes.response)[which].astype(np.int64)
@@ -207,9 +208,7 @@ def _nothing(codes: Codes, kind: str, which: Int[np.ndarray, " M"]) -> Int[np.nd
 _CONTEXTS = {LAST_RESPONSE: _last_response, MARGINAL: _nothing}
 
 
-def _folds(
-    log: Logged, train: Logged | None
-) -> Iterator[tuple[Logged, np.ndarray]]:
+def _folds(log: Logged, train: Logged | None) -> Iterator[tuple[Logged, np.ndarray]]:
     """Yield what to learn frequencies from, and which conversations of `log` they are for."""
     if train is not None:
         yield train, np.ones(len(log.cluster), bool)

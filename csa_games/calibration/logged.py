@@ -52,9 +52,7 @@ def part(log: Logged, kept: Bool[np.ndarray, " N"]) -> Logged:
     number = np.cumsum(kept) - 1
     columns = {name: getattr(codes, name)[events] for name in _COLUMNS}
     return Logged(
-        Codes(
-            codes.intent[kept], codes.group[kept], number[codes.conversation[events]], **columns
-        ),
+        Codes(codes.intent[kept], codes.group[kept], number[codes.conversation[events]], **columns),
         log.cluster[kept],
         log.group[kept],
         log.groups,
@@ -82,10 +80,12 @@ def read_logged(
     coder: Coder,
     split: Split | None = None,
     progress: Progress | None = None,
+    outcome: str = "",
 ) -> tuple[Logged | None, Logged]:
     """Return the part of the logs at `paths` that was fitted to, and the one that was kept.
 
-    Without a split all is kept. Both are held in memory: some 100 bytes for each event. Raises
+    Without a split all is kept. The outcome of a conversation is the number that is recorded as
+    such, or its field of the name `outcome`; true counts as 1. Both are held in memory: some 100 bytes for each event. Raises
     `InputError` for lines that are wrong, and if a part has no conversation.
     """
     clusters: dict[str, int] = {}
@@ -104,8 +104,8 @@ def read_logged(
             known = one.group is not None
             found.group.append(groups.setdefault(one.group or "", len(groups)) if known else -1)
             found.trains.append(split is not None and split.trains(one))
-            number = isinstance(one.outcome, int | float)
-            found.outcome.append(float(one.outcome) if number else np.nan)  # type: ignore[arg-type]
+            came = one.outcome.get(outcome) if isinstance(one.outcome, dict) else one.outcome
+            found.outcome.append(float(came) if isinstance(came, int | float) else np.nan)
             found.propensity.extend(
                 np.nan if event.propensity is None else event.propensity for event in one.events
             )

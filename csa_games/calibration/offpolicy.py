@@ -137,8 +137,9 @@ def off_policy(
             by_intent[part.name] = values(these)
     return OffPolicy(
         conversations=len(total),
-        propensities="recorded" if known is not None else "estimated by turn, previous response, "
-        "ask and signal",
+        propensities="recorded"
+        if known is not None
+        else "estimated by turn, previous response, ask and signal",
         outcome="recorded" if recorded else "as the scenario prices what happened",
         weights=weighed,
         values={} if refused else values(everyone),
@@ -189,9 +190,7 @@ def estimated_propensities(given: Paths) -> Float[np.ndarray, "N H"]:
     turn = np.broadcast_to(np.arange(answered.shape[1]), answered.shape)[answered]
     past = np.concatenate([np.full((len(answered), 1), -1), given.response[:, :-1]], axis=1)
     ask, signal = given.ask[answered], given.signal[answered]
-    coarse = np.unique(np.stack([ask, signal]), axis=1, return_inverse=True)[1].reshape(-1)
-    fine = np.unique(np.stack([turn, past[answered], ask, signal]), axis=1, return_inverse=True)
-    cell = fine[1].reshape(-1)
+    coarse, cell = _cells(ask, signal), _cells(turn, past[answered], ask, signal)
     by_cell, by_ask = _table(cell, r, responses), _table(coarse, r, responses)
     overall = np.bincount(r, minlength=responses) / max(len(r), 1)
     wide = (by_ask + overall) / (by_ask.sum(axis=1, keepdims=True) + 1)
@@ -223,7 +222,9 @@ def mix(given: Paths, prior: Float[np.ndarray, " T"]) -> Float[np.ndarray, " N"]
             f"type: found {often.tolist()} whole conversations by intent, expected some of each "
             "that the scenario says there is"
         )
-    found: Float[np.ndarray, " N"] = (prior / np.maximum(often, 1) * len(given.intent))[given.intent]
+    found: Float[np.ndarray, " N"] = (prior / np.maximum(often, 1) * len(given.intent))[
+        given.intent
+    ]
     return found
 
 
@@ -257,12 +258,11 @@ def _weights(
     total = float(weight.sum())
     _, number = np.unique(given.cluster, return_inverse=True)
     top = np.sort(weight)[::-1][: max(1, len(weight) // 100)]
-    share = (lambda x: float(x) / total) if total > 0 else (lambda x: float("nan"))
     return Weights(
         effective=kish(weight),
         clusters=kish(np.bincount(number, weight)),
-        largest=share(weight.max()),
-        top=share(top.sum()),
+        largest=float(weight.max()) / total if total > 0 else np.nan,
+        top=float(top.sum()) / total if total > 0 else np.nan,
         mean=ratio(weight, counts, given.cluster, level),
         unseen=_unseen(given, assistant, rho, counts),
     )
@@ -281,8 +281,7 @@ def _unseen(
     """
     answered = given.answered
     turn = np.broadcast_to(np.arange(answered.shape[1]), answered.shape)[answered]
-    keys = np.stack([turn, given.ask[answered], given.signal[answered]])
-    cell = np.unique(keys, axis=1, return_inverse=True)[1].reshape(-1)
+    cell = _cells(turn, given.ask[answered], given.signal[answered])
     never = _table(cell, given.response[answered], assistant.shape[1]) == 0
     leaves = np.zeros(answered.shape)
     leaves[answered] = (assistant[given.state[answered]] * never[cell]).sum(axis=1)
@@ -313,6 +312,14 @@ def _refusals(found: Weights, conversations: int, least: float) -> list[str]:
             "lacks what the policy plays."
         )
     return refused
+
+
+def _cells(*columns: np.ndarray) -> np.ndarray:
+    """Return a number for each combination of `columns`, from 0 without gaps."""
+    key = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        key = key * (int(column.max(initial=0)) + 2) + column + 1
+    return np.unique(key, return_inverse=True)[1]
 
 
 def _table(cell: np.ndarray, outcome: np.ndarray, width: int) -> Float[np.ndarray, "C W"]:

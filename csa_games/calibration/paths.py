@@ -194,4 +194,3 @@ def _states(
             found[n, t] = home.state[key]
             past.append(f"{here}>{responses[r]}")
     return found[which.reshape(-1)]
-

@@ -52,7 +52,9 @@ class Scored:
     def log_chance(self) -> Float[np.ndarray, " M"]:
         """The logarithm of the probability of what came."""
         with np.errstate(divide="ignore"):
-            found: Float[np.ndarray, " M"] = np.log(self.chance[np.arange(len(self.came)), self.came])
+            found: Float[np.ndarray, " M"] = np.log(
+                self.chance[np.arange(len(self.came)), self.came]
+            )
         return found
 
 

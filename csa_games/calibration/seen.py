@@ -62,7 +62,9 @@ def seen_policies(
     largest = np.argsort(-often, kind="stable")[:MOST_GROUPS]
     chosen = {EVERYONE: np.ones(len(log.group), bool)}
     if len(log.groups) > 1:
-        chosen |= {log.groups[g]: log.group == g for g in sorted(largest, key=log.groups.__getitem__)}
+        chosen |= {
+            log.groups[g]: log.group == g for g in sorted(largest, key=log.groups.__getitem__)
+        }
     best = None if solved is None else worth(home, solved)[0]
     found = []
     for name, these in chosen.items():
@@ -88,9 +90,7 @@ def seen_policies(
     return found
 
 
-def empirical(
-    log: Logged, home: Home, these: Bool[np.ndarray, " N"]
-) -> Float[np.ndarray, "B Y R"]:
+def empirical(log: Logged, home: Home, these: Bool[np.ndarray, " N"]) -> Float[np.ndarray, "B Y R"]:
     """Return how often `these` conversations show each response by ask and signal."""
     codes, scenario = log.codes, home.scenario
     shape = len(scenario.asks), len(scenario.signals), len(scenario.responses)

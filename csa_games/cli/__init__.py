@@ -24,6 +24,7 @@ from csa_games.cli.command import (
 from csa_games.cli.compare import COMPARE
 from csa_games.cli.diff import DIFF
 from csa_games.cli.efg import EFG
+from csa_games.cli.evaluate import EVALUATE
 from csa_games.cli.experiment import EXPERIMENT
 from csa_games.cli.fit import FIT
 from csa_games.cli.frontier import FRONTIER
@@ -45,6 +46,7 @@ COMMANDS: Commands = {
     "frontier": FRONTIER,
     "worth": WORTH,
     "fit": FIT,
+    "evaluate": EVALUATE,
     "sweep": SWEEP,
     "experiment": EXPERIMENT,
     "report": REPORT,
