@@ -182,6 +182,28 @@ def test_conversations_without_types_are_summed_over_intents(folder, capsys, sho
     assert found["off_policy"]["by_intent"] == {}
 
 
+def test_the_mixture_of_a_log_without_types_is_evaluated(folder, capsys, short):
+    """The truth, summed over intents as common as they are in the log, beats frequencies."""
+    drawn = simulate(short, 4000, np.random.default_rng(1))
+    write_jsonl("bare.jsonl", conversations(drawn, short, typed=False))
+    found = csa(capsys, "evaluate", "bare.jsonl", *WORDS, "--train", "0.5")
+    accounts = {one["account"]: one for one in found["likelihoods"]}
+    assert accounts["marginal frequencies"]["less"]["low"] > 0
+    assert any("how common they are" in remark for remark in found["remarks"])
+
+
+def test_policies_are_left_out_of_a_game_that_is_too_large(folder, capsys, short):
+    large = override(short, {"turns": 7})
+    text = toml_text(large.model_dump(mode="json", exclude_none=True))
+    (folder / "large.toml").write_text(text)
+    words = ("evaluate", "log.jsonl.gz", "--map", "map.toml", "--scenario", "large.toml")
+    found = csa(capsys, *words)
+    assert found["seen"] == []
+    assert any("policies are not valued in it" in remark for remark in found["remarks"])
+    told = csa(capsys, *words, "--policy", "run", "--force", code=2, json_too=False)
+    assert "states of a conversation, expected at most" in told
+
+
 def test_a_split_is_by_cluster_and_seed_alone():
     mapping = mapping_from(MAP, "map.toml")
     by_group = mapping_from(MAP | {"cluster": "group"}, "map.toml")

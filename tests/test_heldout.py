@@ -33,7 +33,7 @@ from csa_games.calibration.offpolicy import (
 )
 from csa_games.calibration.paths import paths
 from csa_games.calibration.policies import even_users, home
-from csa_games.calibration.predict import FLOOR, KINDS, predictions
+from csa_games.calibration.predict import FLOOR, KINDS, predictions, shares
 from csa_games.calibration.reliability import INTENT, reliabilities, reliability, type_shares
 from csa_games.calibration.seen import EVERYONE, distance, seen_policies
 from csa_games.calibration.simulate import simulate
@@ -632,3 +632,36 @@ def test_nothing_to_evaluate_is_said(short, short_home, policies):
         likelihoods(short, drawn(short, 5, 0), others={"x": override(short, {"turns": 3})})
     assert FLOOR < 1e-3
     assert set(predictions(short, none.codes).scored) == set(KINDS)
+
+
+def test_shares_are_the_likeliest_there_are(crisis):
+    """No mixture nearby is likelier, by the likelihood that brute force has confirmed."""
+    log = drawn(crisis, 1500, 0)
+    codes = replace(log.codes, intent=np.full(1500, -1))
+    found = shares(crisis, codes)
+    assert found.sum() == pytest.approx(1)
+
+    def total(prior):
+        scored = predictions(crisis, codes, prior=prior).scored.values()
+        return sum(one.log_chance.sum() for one in scored)
+
+    best, draw = total(found), np.random.default_rng(0)
+    for _ in range(10):
+        assert total(found * draw.uniform(0.7, 1.4, len(found))) < best
+    typed = shares(crisis, log.codes)
+    assert typed == pytest.approx(type_shares(log, len(crisis.intents)))
+
+
+def test_a_mixture_is_scored_with_its_own_shares(crisis):
+    """Of a log that is no sample, priors say nothing of conversations without a type."""
+    both = [drawn(crisis, 1500, seed) for seed in (0, 1)]
+    train, log = (part(one, (one.codes.intent != 0) | (np.arange(1500) % 5 == 0)) for one in both)
+    bare = [
+        replace(one, codes=replace(one.codes, intent=np.full(len(one.cluster), -1)))
+        for one in (train, log)
+    ]
+    found = [
+        by_name(likelihoods(crisis, bare[1], train=bare[0], population=population))[SCENARIO]
+        for population in (False, True)
+    ]
+    assert found[0].per_event.value > found[1].per_event.value + 0.005

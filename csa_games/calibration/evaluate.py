@@ -11,6 +11,7 @@ from csa_games.calibration.mapping import Mapping as Reading
 from csa_games.calibration.offpolicy import LEAST_EFFECTIVE, OffPolicy, can_mix, off_policy
 from csa_games.calibration.paths import Paths, paths
 from csa_games.calibration.policies import Home, even_users
+from csa_games.calibration.predict import shares
 from csa_games.calibration.reliability import Reliability, reliabilities, type_shares
 from csa_games.calibration.seen import SeenPolicy, seen_policies
 from csa_games.dialogue import tables
@@ -52,30 +53,43 @@ def evaluate(
     `train` is the part of the log that the scenario was fitted to, `others` are scenarios to
     compare its likelihood with. If not `typed`, predictions are made as if no type were recorded.
     """
-    likelihood = likelihoods(scenario, log, others=others, train=train, typed=typed, level=level)
-    shares = None
-    if reading.design != "population":
-        shares = type_shares(log if train is None else train, len(scenario.intents))
-    reliability = reliabilities(scenario, log, typed=typed, prior=shares, level=level)
+    population = reading.design == "population"
+    likelihood = likelihoods(
+        scenario,
+        log,
+        others=others,
+        train=train,
+        typed=typed,
+        population=population,
+        level=level,
+    )
+    mixed = None  # how common intents are in the log, where priors are no account of it
+    if not population:
+        mixed = type_shares(log, len(scenario.intents))
+        if train is not None:
+            mixed = shares(scenario, train.codes)
+    reliability = reliabilities(scenario, log, typed=typed, prior=mixed, level=level)
     found: list[SeenPolicy] = []
-    value, given, mixed = None, None, False
+    value, given, weighed = None, None, False
     if home is not None:
-        given = paths(log, home)
+        given = paths(log, home, prior=mixed)
         users = even_users(home) if policy is None else np.asarray(policy[USER], np.float64)
         found = seen_policies(log, given, home, users, policy, level=level)
         if policy is not None:
             prior = tables(scenario).prior
-            mixed = reading.design != "population" and can_mix(given, prior)
+            weighed = not population and can_mix(given, prior)
             value = off_policy(
                 given,
                 home,
                 (even_users(home), policy[ASSISTANT]),  # those of the log, as far as it is known
-                prior=prior if mixed else None,
+                prior=prior if weighed else None,
                 recorded=recorded,
                 least_effective=least_effective,
                 level=level,
             )
-    remarks = _remarks(scenario, log, reading, given, shares is not None, policy is not None, mixed)
+    remarks = _remarks(
+        scenario, log, reading, given, mixed is not None, policy is not None, weighed
+    )
     return Evaluation(tuple(likelihood), tuple(reliability), tuple(found), value, tuple(remarks))
 
 
@@ -84,9 +98,9 @@ def _remarks(
     log: Logged,
     reading: Reading,
     given: Paths | None,
-    shares: bool,
-    valued: bool,
     mixed: bool,
+    valued: bool,
+    weighed: bool,
 ) -> Iterator[str]:
     """Yield what to know before believing an evaluation."""
     clusters = len(np.unique(log.cluster))
@@ -102,9 +116,9 @@ def _remarks(
             "sum over intents, and what such a conversation is worth is an expectation under the "
             f"belief of {scenario.name} in each intent."
         )
-    if shares and (log.codes.intent >= 0).any():
+    if mixed:
         yield (
-            f"The log is {reading.design}, so beliefs in intents start from the shares of types in "
+            f"The log is {reading.design}, so beliefs in intents start from how common they are in "
             "it, not from priors: what is checked is what signals and asks tell."
         )
     choosing = [part.name for part in scenario.intents if part.behaviour != "kernel"]
@@ -128,6 +142,6 @@ def _remarks(
     if valued:
         yield (
             "Conversations of each intent count as often as its prior says."
-            if mixed
+            if weighed
             else "Intents are as common as in the log."
         )

@@ -34,6 +34,7 @@ from csa_games.calibration.predict import (
     Predicted,
     predicted_events,
     predictions,
+    shares,
 )
 from csa_games.dialogue import tables
 from csa_games.errors import InputError
@@ -70,10 +71,13 @@ def likelihoods(
     others: Mapping[str, Scenario] | None = None,
     train: Logged | None = None,
     typed: bool = True,
+    population: bool = True,
     level: float = 0.9,
 ) -> list[Likelihood]:
     """Return the likelihood of `log` under `scenario`, `others` by name, and the baselines.
 
+    `train` is the part that was fitted to. If the log is not a sample of a `population`, intents
+    that are not recorded are as common as each scenario finds them there, not as its priors say.
     Raises `InputError` if the names of another scenario are not the same, or there is no event.
     """
     for name, other in (others or {}).items():
@@ -83,11 +87,16 @@ def likelihoods(
     events = predicted_events(scenario, log.codes)
     if not sum(map(len, events.values())):
         raise InputError("found no event that the scenario predicts anything of, expected some")
-    first = predictions(scenario, log.codes, typed=typed)
+
+    def predicted(what: Scenario) -> Predicted:
+        mixed = None if population or train is None else shares(what, train.codes, typed=typed)
+        return predictions(what, log.codes, typed=typed, prior=mixed)
+
+    first = predicted(scenario)
     accounts = {SCENARIO: _given(first)}
     impossible = {SCENARIO: _impossible(first)}
     for name, other in (others or {}).items():
-        found = predictions(other, log.codes, typed=typed)
+        found = predicted(other)
         accounts[name], impossible[name] = _given(found), _impossible(found)
     accounts |= baselines(scenario, log, train, typed=typed)
     mine = accounts[SCENARIO]

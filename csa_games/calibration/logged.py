@@ -85,7 +85,7 @@ def read_logged(
     """Return the part of the logs at `paths` that was fitted to, and the one that was kept.
 
     Without a split all is kept. The outcome of a conversation is the number that is recorded as
-    such, or its field of the name `outcome`; true counts as 1. Both are held in memory: some 100 bytes for each event. Raises
+    such, or its field of the name `outcome`; true counts as 1. All of it is held in memory. Raises
     `InputError` for lines that are wrong, and if a part has no conversation.
     """
     clusters: dict[str, int] = {}

@@ -73,10 +73,16 @@ class Paths:
         return self.opened_expected + self.worth_expected.sum(axis=1)
 
 
-def paths(log: Logged, home: Home, floor: float = FLOOR) -> Paths:
+def paths(
+    log: Logged,
+    home: Home,
+    *,
+    prior: Float[np.ndarray, " T"] | None = None,
+    floor: float = FLOOR,
+) -> Paths:
     """Return the whole conversations of `log`, priced by the scenario of `home`.
 
-    `floor` is that of the beliefs (`predict`).
+    `prior` and `floor` are those of the beliefs (`predict`).
     """
     scenario, codes = home.scenario, log.codes
     turns = scenario.turns
@@ -107,7 +113,7 @@ def paths(log: Logged, home: Home, floor: float = FLOOR) -> Paths:
     used = before[kept]
     ask, signal, response = (np.where(used, x[kept], -1) for x in (ask, signal, response))
     event = np.where(used, grid[kept], -1)
-    believed = predictions(scenario, codes, floor=floor)
+    believed = predictions(scenario, codes, prior=prior, floor=floor)
     deciding, after = (
         np.where(used[..., None], x[event], 0.0) if len(x) else np.zeros((0, turns, 0))
         for x in (believed.deciding, believed.after)

@@ -63,13 +63,14 @@ class Predicted:
     """Predictions by kind, and the belief over intents.
 
     At the start of each conversation, at each event when its signal is in and the assistant is to
-    answer, and when the reaction to the answer is in.
+    answer, when the reaction to the answer is in, and at the end of each conversation.
     """
 
     scored: dict[str, Scored]
     start: Float[np.ndarray, "N T"]
     deciding: Float[np.ndarray, "E T"]
     after: Float[np.ndarray, "E T"]
+    final: Float[np.ndarray, "N T"]
 
 
 def chances(scenario: Scenario, floor: float = FLOOR) -> Chances:
@@ -167,7 +168,7 @@ def predictions(
         kind: Scored(which, came[kind], chance[kind], impossible[kind])
         for kind, which in events.items()
     }
-    return Predicted(scored, start, deciding, after)
+    return Predicted(scored, start, deciding, after, belief)
 
 
 def _rows(
@@ -179,3 +180,25 @@ def _rows(
     if kind == SIGNAL:
         return table.signal[:, codes.ask[here]].swapaxes(0, 1)
     return table.after[codes.turn[here], codes.response[here]]
+
+
+def shares(
+    scenario: Scenario, codes: Codes, *, typed: bool = True, steps: int = 500
+) -> Float[np.ndarray, " T"]:
+    """Return how common each intent is in `codes`, by maximum likelihood, all else as given.
+
+    By expectation-maximisation of the mixing proportions alone, which is concave (Dempster, Laird &
+    Rubin 1977): the mean of types where they are recorded, of beliefs where they are not. Intents
+    of prior 0 have none.
+    """
+    even = (tables(scenario).prior > 0).astype(np.float64)
+    likely = predictions(scenario, codes, typed=typed, prior=even).final
+    found = even / even.sum()
+    for _ in range(steps):
+        joint = likely * found
+        total = joint.sum(axis=1, keepdims=True)
+        new = (joint[total[:, 0] > 0] / total[total[:, 0] > 0]).mean(axis=0)
+        if np.abs(new - found).max() < 1e-9:
+            break
+        found = new
+    return found

@@ -119,12 +119,13 @@ def reliabilities(
 ) -> Iterator[Reliability]:
     """Yield how predictions did: of each ask, each signal, leaving, and each intent.
 
-    Beliefs in intents are those of an assistant that is not told the type, when it is to answer,
-    from the `prior` or that of the scenario; they are checked where the type is recorded. What
+    Beliefs start from the `prior`, or that of the scenario, where the type is not recorded. Those
+    in intents, which are checked where it is, are of an assistant that is not told it and has to
+    answer. What
     never came and was never predicted is left out.
     """
     codes = log.codes
-    found = predictions(scenario, codes, typed=typed)
+    found = predictions(scenario, codes, typed=typed, prior=prior)
     asks, signals = ([part.name for part in parts] for parts in (scenario.asks, scenario.signals))
     names = {OPENING: asks, SIGNAL: signals, REACTION: asks}
     cases = []
