@@ -357,7 +357,7 @@ def test_intents_count_as_often_as_they_occur(short, short_home, policies):
     designed = part(log, (log.codes.intent == 0) | (np.arange(6000) % 2 == 0))
     policy = (even_users(short_home), policies[0])
     given = paths(designed, short_home)
-    weighed = off_policy(given, short_home, policy, prior=prior, least_effective=5)
+    weighed = off_policy(given, short_home, policy, prior=prior, least_effective=5.0)
     # By hand: the means of each intent, weighed by its prior.
     propensity = estimated_propensities(given)
     rho = ratios(given, policies[0], propensity)[:, -1]

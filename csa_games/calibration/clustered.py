@@ -23,9 +23,9 @@ def ratio(
     terms of that variance. Without any size the value is nan.
     """
     everything = float(size.sum())
-    n = int((size > 0).sum())
+    n = float((size > 0).sum())
     if everything == 0:
-        return Estimate(np.nan, np.nan, np.nan, 0, 0.0, level, how)
+        return Estimate(np.nan, np.nan, np.nan, 0.0, 0.0, level, how)
     value = float(total.sum()) / everything
     residual = total - value * size
     _, number = np.unique(cluster[size != 0], return_inverse=True)
@@ -35,6 +35,6 @@ def ratio(
         return Estimate(value, -np.inf, np.inf, n, 1.0, level, how)
     variance = clusters / (clusters - 1) * float((among**2).sum()) / everything**2
     alone = n / max(n - 1, 1) * float((residual**2).sum()) / everything**2
-    reach = float(stdtrit(clusters - 1, 0.5 + level / 2)) * np.sqrt(variance)
-    effective = n * alone / variance if variance > 0 else float(n)
+    reach = float(stdtrit(clusters - 1, 0.5 + level / 2) * np.sqrt(variance))
+    effective = n * alone / variance if variance > 0 else n
     return Estimate(value, value - reach, value + reach, n, effective, level, how)

@@ -115,7 +115,9 @@ def paths(
     event = np.where(used, grid[kept], -1)
     believed = predictions(scenario, codes, prior=prior, floor=floor)
     deciding, after = (
-        np.where(used[..., None], x[event], 0.0) if len(x) else np.zeros((0, turns, 0))
+        np.where(used[..., None], x[event], 0.0)
+        if len(x)
+        else np.zeros((0, turns, len(scenario.intents)))
         for x in (believed.deciding, believed.after)
     )
     worth = _worth(scenario, ask, response)
