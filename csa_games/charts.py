@@ -130,6 +130,49 @@ def curves(
 
 
 @drawn_plainly
+def tornado(
+    bars: Mapping[str, tuple[float, float]],
+    across: str,
+    sides: tuple[str, str],
+    *,
+    most: int = 20,
+) -> Chart:
+    """Return a chart of two lengths for each name, one to either side, the longest on top.
+
+    `sides` says what is to the left and to the right. The picture has the `most` longest, and none
+    that would not be seen, under a hundredth of the longest; the numbers of all are kept.
+    """
+    order = sorted(bars, key=lambda name: (-max(bars[name]), name))
+    longest = max(map(max, bars.values()), default=0.0)
+    shown = [name for name in order if max(bars[name]) > longest / 100][:most]
+    height = 0.2 * max(len(shown), 1) + 0.85
+    figure = Figure(figsize=(7.2, height))
+    axes = figure.add_axes((0.52, 0.45 / height, 0.45, 1 - 0.8 / height))
+    for k, name in enumerate(shown):
+        left, right = bars[name]
+        axes.barh(k, -left, height=0.7, color=COLOURS[0])
+        axes.barh(k, right, height=0.7, color=COLOURS[1])
+    axes.axvline(0, color=INK, linewidth=0.8)
+    labels = [name if len(name) <= 54 else f"{name[:53]}…" for name in shown]
+    axes.set_yticks(range(len(shown)), labels, fontsize=TEXT - 2, color=INK)
+    axes.set_ylim(max(len(shown), 1) - 0.4, -0.6)
+    reach = 1.05 * (longest or 1.0)
+    axes.set_xlim(-reach, reach)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{abs(x):g}")
+    axes.set_xlabel(across, fontsize=TEXT, color=MUTED)
+    axes.set_title(sides[0], loc="left", fontsize=TEXT, color=MUTED)
+    axes.set_title(sides[1], loc="right", fontsize=TEXT, color=MUTED)
+    bare(axes)
+    said = "; ".join(
+        f"{name}: {number(bars[name][0])} at the {sides[0]}, {number(bars[name][1])} at the "
+        f"{sides[1]}"
+        for name in shown
+    )
+    rows = [{"number": name, **dict(zip(sides, bars[name], strict=True))} for name in order]
+    return Chart(figure, f"{across}. {said or 'Nothing is lost'}.", rows)
+
+
+@drawn_plainly
 def regions(
     cells: Mapping[tuple[float, float], str],
     across: str,

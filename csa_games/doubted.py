@@ -4,19 +4,21 @@ And treeplexes to which nature is added as one who chooses: what it is free to d
 say.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from csa_games.dialogue import tables
 from csa_games.errors import InputError
 from csa_games.factored import factored_game
 from csa_games.fold import legal_mask, parent_sequences, sequence_numbers
 from csa_games.game import USER, Game, Leaves, Level, SequenceForm, Treeplex
 from csa_games.guard.keys import intent_of
-from csa_games.scenario import Category, Cells, Displacement, Intent, Kernel
+from csa_games.intervals import ENDS, End, at, row_after, rows_at
+from csa_games.scenario import Category, Cells, Displacement, Intent, Kernel, Scenario
 from csa_games.segments import segments
 
 Group = TypeVar("Group", bound=Cells)
@@ -28,42 +30,60 @@ def as_factored(game: Game) -> Game:
     return game if game.form.signal is not None else factored_game(game.scenario)
 
 
+def signal_ends(
+    scenario: Scenario,
+) -> tuple[Float[np.ndarray, "T B Y"], Float[np.ndarray, "T B Y"]]:
+    """Return the least and the most of every σ(signal | intent, ask), by the channel's intervals.
+
+    T are all intents and B the asks that go on and that somebody may use, as in factored games.
+    """
+    goes_on = np.array([ask.ends is None for ask in scenario.asks])
+    low, high = (
+        numbers.signal[:, goes_on & numbers.legal.any(axis=0)]
+        for numbers in (tables(rows_at(scenario, end)) for end in ENDS)
+    )
+    return low, high
+
+
 @dataclass(frozen=True)
 class FreeKernels:
-    """A dialogue, in the factored layout, whose kernels choose. I and A are those of the users.
+    """A dialogue, in the factored layout, some of whose kernels choose. I and A are the users'.
 
     The assistant has the infosets that it had. `labels` says by which row of which kernel users
     would react at each infoset, (intent, "opening"), "after RESPONSE" or, where that differs by
-    turn, "after RESPONSE in turn 1"; and `reaction` what the row says; of adversarial users None,
-    and 0.
+    turn, "after RESPONSE in turn 1"; `reaction` is what the row says, and `low` and `high` are its
+    intervals; of adversarial users None, and 0.
     """
 
     game: Game
     reaction: Float[np.ndarray, "I A"]
+    low: Float[np.ndarray, "I A"]
+    high: Float[np.ndarray, "I A"]
     labels: tuple[tuple[str, str] | None, ...]
 
 
-def free_kernels(game: Game) -> FreeKernels:
-    """Return a dialogue with every kernel of positive prior made an adversarial intent."""
+def free_kernels(game: Game, names: Collection[str]) -> FreeKernels:
+    """Return a dialogue with the kernels of the intents `names` made adversarial intents."""
     assert game.scenario is not None, "only dialogues have kernels"
     kernels = {
-        part.name: part.kernel
+        part.name: (part.kernel, *(at(part.kernel, end) for end in ENDS))
         for part in game.scenario.intents
-        if part.kernel is not None and part.prior.value > 0
+        if part.kernel is not None and part.name in names
     }
     intents = [_choosing(part) if part.name in kernels else part for part in game.scenario.intents]
     free = factored_game(game.scenario.model_copy(update={"intents": intents}))
-    reaction = np.zeros(legal_mask(free.form.treeplex[USER]).shape)
+    reaction, low, high = np.zeros((3, *legal_mask(free.form.treeplex[USER]).shape))
     labels: list[tuple[str, str] | None] = []
     for i, key in enumerate(free.names.infosets[USER]):
         intent, asks = intent_of(key), free.names.actions[USER][i]
         if (kernel := kernels.get(intent)) is None:
             labels.append(None)
             continue
-        label, chances = _row(kernel, key)
-        labels.append((intent, label))
-        reaction[i, : len(asks)] = [chances.get(ask, 0.0) for ask in asks]
-    return FreeKernels(free, reaction, tuple(labels))
+        labels.append((intent, _row(kernel[0], key)[0]))
+        for table, part in zip((reaction, low, high), kernel, strict=True):
+            _, row = _row(part, key)
+            table[i, : len(asks)] = [row.get(ask, 0.0) for ask in asks]
+    return FreeKernels(free, reaction, low, high, tuple(labels))
 
 
 def _choosing(intent: Intent) -> Intent:
@@ -73,12 +93,7 @@ def _choosing(intent: Intent) -> Intent:
 def _row(kernel: Kernel, key: str) -> tuple[str, Mapping[str, float]]:
     """Return the label of the row that a kernel reacts by at the infoset `key`, and the row."""
     _, said, response = key.rpartition(">")
-    if not said:
-        return "opening", kernel.opening
-    given, turn = kernel.after[response], key.count(">")
-    if isinstance(given, list):
-        return f"after {response} in turn {turn}", given[turn - 1]
-    return f"after {response}", given
+    return row_after(kernel, response, key.count(">")) if said else ("opening", kernel.opening)
 
 
 def worst_payoffs(game: Game) -> Game:
@@ -114,7 +129,7 @@ def worst_payoffs(game: Game) -> Game:
     return factored_game(worst)
 
 
-def _at(groups: Sequence[Group], end: Literal["low", "high"]) -> list[Group]:
+def _at(groups: Sequence[Group], end: End) -> list[Group]:
     return [
         cells.model_copy(update={"values": cells.values | (getattr(cells, end) or {})})
         for cells in groups

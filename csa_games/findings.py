@@ -126,7 +126,7 @@ class Budgeted:
 class Robustness:
     """What a policy guarantees over a set of scenarios, in the assistant's payoff units.
 
-    They differ in priors, weights, payoffs and kernels. `value` is guaranteed in all of them, and
+    They differ in what `doubts` names. `value` is guaranteed in all of them, and
     no policy guarantees more in the same sense. `found` is what the policy gets in the worst of
     them that was found, with `worst_prior` (by intent), the `worst_weights` (of those that may
     vary), the `worst_kernels` (of those that may vary: intent -> "opening" or "after RESPONSE" ->
@@ -144,6 +144,7 @@ class Robustness:
     worst_channels: Mapping[str, Mapping[str, Mapping[str, float]]]
     nominal: float
     optimum: float
+    doubts: tuple[str, ...] = ()
 
     @property
     def price(self) -> float:

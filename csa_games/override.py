@@ -6,14 +6,17 @@ from typing import Any
 from csa_games.errors import InputError
 from csa_games.scenario import Behaviour, Scenario, scenario_from
 
+_ENDS = ("low", "high")
+
 
 def override(scenario: Scenario, changes: dict[str, Any]) -> Scenario:
     """Return `scenario` with values replaced, checked again.
 
     A key is a dotted path that names list entries by their name or position from 0, such as
     "weights.beta", "intents.malicious.prior", "payoff.risk.3.values.comply" or "turns". A quantity
-    takes a number and loses its interval, as a cell of the payoff does; the source of whatever is
-    changed becomes an assumption that says what it was. Raises `InputError` for a path that leads
+    takes a number and loses its interval, as do a cell of the payoff and a whole row of
+    probabilities; the source of whatever is changed becomes an assumption that says what it was.
+    Raises `InputError` for a path that leads
     nowhere, and for a result that is no scenario.
     """
     content = scenario.model_dump(mode="json")
@@ -31,15 +34,31 @@ def override(scenario: Scenario, changes: dict[str, Any]) -> Scenario:
             found = "value"
         parts[-1][found] = value
         if found == "value":
-            parts[-1].update({end: None for end in ("low", "high") if end in parts[-1]})
-        for cells, step, name in zip(parts, names, names[1:], strict=False):
-            if step == "values" and isinstance(cells, dict):  # their intervals stand beside them
-                for end in ("low", "high"):
-                    (cells.get(end) or {}).pop(name, None)
+            parts[-1].update({end: None for end in _ENDS if end in parts[-1]})
+        for k, part in enumerate(parts[: len(names)]):
+            if isinstance(part, dict):
+                _forget_intervals(part, names[k:])
         sourced = [part for part in parts if isinstance(part, dict) and "source" in part]
         if sourced and found != "source":
             sourced[-1]["source"] = _overridden(sourced[-1]["source"])
     return scenario_from(content, f"{scenario.name} with {', '.join(changes)} overridden")
+
+
+def _forget_intervals(part: dict[str, Any], names: Sequence[str]) -> None:
+    """Take out of `part` the intervals of what `names` lead to: they stand beside the numbers."""
+    step, *below = names
+    for end in _ENDS:
+        ends = part.get(end)
+        if not isinstance(ends, dict):  # none, or of a quantity
+            continue
+        if step == "probabilities" or names == ["values"]:
+            part[end] = None
+        elif step == "values":
+            ends.pop(below[0], None)
+        elif step == "opening" or names == ["after"]:
+            ends[step] = {}
+        elif step == "after":
+            ends["after"].pop(below[0], None)
 
 
 def _key(part: Any, name: str, path: str) -> str | int:
@@ -99,11 +118,12 @@ def with_responses(scenario: Scenario, names: Sequence[str]) -> Scenario:
     content["responses"] = [part for part in content["responses"] if part["name"] in names]
     for intent in content["intents"]:
         if "kernel" in intent:
-            intent["kernel"]["after"] = kept(intent["kernel"].get("after", {}))
+            for rows in [intent["kernel"], *(intent["kernel"].get(end, {}) for end in _ENDS)]:
+                rows["after"] = kept(rows.get("after", {}))
     for component in ("satisfaction", "risk", "cost"):
         cells = content["payoff"][component]
         for part in cells:
-            for field in {"values", "low", "high"} & part.keys():
+            for field in {"values", *_ENDS} & part.keys():
                 part[field] = kept(part[field])
         content["payoff"][component] = [part for part in cells if part["values"]]
 

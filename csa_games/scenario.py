@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from csa_games.errors import InputError
+from csa_games.guard.certificate import MOST_TURNS
 from csa_games.scenario_errors import Expected, sentences
 
-MOST_TURNS = 50
 MOST_NAMES = 32  # intents, asks, signals, responses: each
 
 Name = Annotated[
@@ -60,6 +60,12 @@ Distribution = Annotated[dict[Name, Probability], Field(min_length=1)]
 DistributionPerTurn = Annotated[
     Distribution | Annotated[list[Distribution], Field(min_length=1)],
     Expected("probabilities by name, or a list of such tables, one for each turn"),
+]
+
+Ends = dict[Name, Probability]
+EndsPerTurn = Annotated[
+    Ends | list[Ends],
+    Expected("ends of intervals by name, or a list of such tables, one for each turn"),
 ]
 
 Behaviour = Literal["adversarial", "rational", "quantal", "kernel"]
@@ -114,14 +120,31 @@ class Chance(Quantity):
     """Where the interval of the probability ends."""
 
 
+class KernelEnds(_Part):
+    """Where intervals of a kernel's probabilities begin, or where they end.
+
+    It has the tables of the kernel, those of them that are needed. An end that is left out is the
+    probability itself.
+    """
+
+    opening: Ends = Field(default_factory=dict)
+    """Of the first ask: ends by ask."""
+    after: dict[Name, EndsPerTurn] = Field(default_factory=dict)
+    """Of the next ask after a response: ends by ask, or as many such tables as the kernel has."""
+
+
 class Kernel(_Part):
-    """Fixed reaction probabilities of users who do not optimise."""
+    """Reaction probabilities of users who do not optimise."""
 
     opening: Distribution
     """The first ask: probabilities by ask."""
     after: dict[Name, DistributionPerTurn] = Field(default_factory=dict)
     """The next ask after each response that goes on: probabilities by ask, or a list of them, one
     for each turn that the response may be given in but the last."""
+    low: KernelEnds | None = None
+    """Where the intervals of the probabilities begin."""
+    high: KernelEnds | None = None
+    """Where the intervals of the probabilities end."""
     source: Source
     """Where the probabilities come from."""
 
@@ -204,6 +227,10 @@ class Channel(_Part):
     """The asks it holds for."""
     probabilities: Distribution
     """Probabilities by signal; a signal left out has none."""
+    low: Ends | None = None
+    """Where the intervals of the probabilities begin, by signal; where left out, at the value."""
+    high: Ends | None = None
+    """Where the intervals of the probabilities end, by signal; where left out, at the value."""
     source: Source
     """Where the probabilities come from."""
 

@@ -7,7 +7,18 @@ from collections.abc import Iterable, Iterator
 from pydantic import BaseModel
 
 from csa_games.guard.signals import reader_faults
-from csa_games.scenario import Cells, Distribution, Intent, Kernel, Quantity, Scenario, citation_key
+from csa_games.scenario import (
+    Cells,
+    Distribution,
+    Ends,
+    Intent,
+    Kernel,
+    KernelEnds,
+    Quantity,
+    Scenario,
+    citation_key,
+)
+from csa_games.words import counted
 
 ROUNDING = 1e-9  # how far probabilities may be off 1
 
@@ -34,6 +45,7 @@ def faults(scenario: Scenario) -> Iterator[str]:
     yield from _guard(scenario)
     if not confused:  # else every missing cell would be an echo of those
         yield from _kernels(scenario)
+        yield from _row_intervals(scenario)
         yield from _channel(scenario)
         yield from _components(scenario)
 
@@ -110,10 +122,16 @@ def _unknown_names(scenario: Scenario) -> Iterator[str]:
             yield from check(f"{at}.kernel.after", "response", intent.kernel.after)
             for where, row in _rows_after(intent.kernel):
                 yield from check(f"{at}.kernel.{where}", "ask", row)
+            for name, ends in _ends_of(intent.kernel):
+                yield from check(f"{at}.kernel.{name}.opening", "ask", ends.opening)
+                for where, row in _rows_after(ends):
+                    yield from check(f"{at}.kernel.{name}.{where}", "ask", row)
     for k, channel in enumerate(scenario.channel):
         yield from check(f"channel[{k}].intents", "intent", channel.intents)
         yield from check(f"channel[{k}].asks", "ask", channel.asks)
         yield from check(f"channel[{k}].probabilities", "signal", channel.probabilities)
+        for end in ("low", "high"):
+            yield from check(f"channel[{k}].{end}", "signal", getattr(channel, end) or {})
     payoff = scenario.payoff
     for at, cells in _cells(scenario):
         yield from check(f"{at}.intents", "intent", cells.intents or [])
@@ -180,15 +198,68 @@ def _intervals(scenario: Scenario) -> Iterator[str]:
                 yield from _ends(scenario, field, part.value, end, own)
 
 
+def _row_intervals(scenario: Scenario) -> Iterator[str]:
+    """Check the intervals of rows of probabilities.
+
+    A row sums to 1, so that with its own values in its intervals they hold some row.
+    """
+    for k, channel in enumerate(scenario.channel):
+        for end, row in (("low", channel.low or {}), ("high", channel.high or {})):
+            yield from _row_ends(f"channel[{k}].probabilities", channel.probabilities, end, row)
+    for intent in scenario.intents:
+        if intent.kernel is not None:
+            yield from _kernel_ends(intent, intent.kernel)
+
+
+def _kernel_ends(intent: Intent, kernel: Kernel) -> Iterator[str]:
+    """Check that the intervals of a kernel are of its rows, around them, and of possible asks."""
+    at = f"intents.{intent.name}.kernel"
+    for end, ends in _ends_of(kernel):
+        yield from _row_ends(f"{at}.opening", kernel.opening, end, ends.opening)
+        for response, given in ends.after.items():
+            field, rows = f"{at}.{end}.after.{response}", kernel.after.get(response)
+            if rows is None:
+                yield f"{field}: is given, expected one of {_list(kernel.after)}"
+            elif isinstance(rows, list) and isinstance(given, list) and len(rows) == len(given):
+                for k, (row, bounds) in enumerate(zip(rows, given, strict=True)):
+                    yield from _row_ends(f"{at}.after.{response}[{k}]", row, end, bounds)
+            elif isinstance(rows, dict) and isinstance(given, dict):
+                yield from _row_ends(f"{at}.after.{response}", rows, end, given)
+            else:
+                yield f"{field}: found {_count(given)}, expected {_count(rows)}, as in after"
+        rows_of_end = {"opening": ends.opening, **dict(_rows_after(ends))}
+        for name, bounds in rows_of_end.items():
+            for ask, bound in bounds.items():
+                if bound > 0 and ask not in intent.asks:
+                    yield (
+                        f"{at}.{end}.{name}.{ask}: found {bound}, expected 0: "
+                        f"the intent's asks are {_list(intent.asks)}"
+                    )
+
+
+def _count(rows: dict[str, float] | list[dict[str, float]]) -> str:
+    return f"{counted(len(rows), 'table')} in a list" if isinstance(rows, list) else "one table"
+
+
+def _row_ends(field: str, row: Distribution, end: str, ends: Ends) -> Iterator[str]:
+    """Check that a row's probabilities are within the low or high ends of their intervals."""
+    for name, bound in ends.items():
+        yield from _outside(f"{field}.{name}", row.get(name, 0.0), end, bound)
+
+
 def _ends(
     scenario: Scenario, field: str, value: Numbers, end: str, bound: Numbers
 ) -> Iterator[str]:
     """Check that a value is, turn by turn, within the low or high end of its interval."""
-    words, sign = ("at least", 1) if end == "low" else ("at most", -1)
     turns = zip(_by_turn(scenario, value), _by_turn(scenario, bound), strict=False)
     for one, other in turns:  # of lists as long as they must be, which is checked elsewhere
-        if sign * one < sign * other:
-            yield f"{field}: found {one}, expected {words} {other}, its {end}"
+        yield from _outside(field, one, end, other)
+
+
+def _outside(field: str, value: float, end: str, bound: float) -> Iterator[str]:
+    words, sign = ("at least", 1) if end == "low" else ("at most", -1)
+    if sign * value < sign * bound:
+        yield f"{field}: found {value}, expected {words} {bound}, its {end}"
 
 
 def _by_turn(scenario: Scenario, number: Numbers) -> list[float]:
@@ -274,8 +345,15 @@ def _guard(scenario: Scenario) -> Iterator[str]:
         yield f"baselines.threshold: found nothing for {_list(silent)}, expected a response to each"
 
 
-def _rows_after(kernel: Kernel) -> Iterator[tuple[str, Distribution]]:
-    """Yield (field, probabilities by ask) for what follows each response."""
+def _ends_of(kernel: Kernel) -> Iterator[tuple[str, KernelEnds]]:
+    """Yield the low and the high ends of a kernel's intervals, where it has them."""
+    for name, ends in (("low", kernel.low), ("high", kernel.high)):
+        if ends is not None:
+            yield name, ends
+
+
+def _rows_after(kernel: Kernel | KernelEnds) -> Iterator[tuple[str, Distribution]]:
+    """Yield (field, numbers by ask) for what follows each response."""
     for response, given in kernel.after.items():
         if isinstance(given, list):
             yield from ((f"after.{response}[{k}]", row) for k, row in enumerate(given))

@@ -2,7 +2,8 @@
 
 `--report` only writes reports, charts and the index again, from the rows in the tree. An experiment
 whose question or grid has changed is not mixed with what an earlier one left: remove its folder
-first.
+first. Case studies need logs that are no part of the project; without them they are passed over,
+unless they are named.
 """
 
 import argparse
@@ -11,9 +12,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from csa_games.errors import InputError
 from csa_games.files import write_file
 from experiments.experiment import run, tell
-from experiments.questions import EXPERIMENTS
+from experiments.logs import source
+from experiments.questions import CASE_STUDIES, EXPERIMENTS
 
 FOLDER = Path(__file__).parent
 INDEX = FOLDER / "README.md"
@@ -28,7 +31,8 @@ def index() -> str:
         "report has the answer, and whose folder the rows, the pictures and where it was made. How "
         "fast the engine is: [speed](speed/results/speed.md); how good ascent is at commitments: "
         "[commitment](commitment/report.md); how fast the guard is: [in process]"
-        "(guard/results/report.md) and [behind its server](guard-server/report.md).",
+        "(guard/results/report.md) and [behind its server](guard-server/report.md). Those called "
+        "case- are of published logs, which are not in the tree (`python -m experiments.logs`).",
         "",
         "| experiment | question |",
         "|---|---|",
@@ -55,13 +59,19 @@ def main() -> None:
         if args.report:
             tell(EXPERIMENTS[name], FOLDER / name)
             continue
-        run(
-            name,
-            EXPERIMENTS[name],
-            FOLDER / name,
-            workers=max(1, (os.cpu_count() or 1) // 2),
-            progress=partial(_tell, name),
-        )
+        if not args.names and name in CASE_STUDIES and not source.folder().is_dir():
+            sys.stderr.write(f"{name}: passed over, for its log is not there\n")
+            continue
+        try:
+            run(
+                name,
+                EXPERIMENTS[name],
+                FOLDER / name,
+                workers=max(1, (os.cpu_count() or 1) // 2),
+                progress=partial(_tell, name),
+            )
+        except InputError as error:
+            parser.error(str(error))
     write_file(INDEX, index().encode())
 
 

@@ -4,6 +4,7 @@
     results.csv     every row, in the order of the cells
     figures/        each chart as SVG and PNG, with its numbers as CSV
     report.md       the question and the answer in words
+    *.toml          the scenarios that were fitted, where any were
     provenance.json the command, versions, hardware, seed, and what each cell took
 
 All but the last depend on the sweep and the versions alone, not on who did which cell when.
@@ -33,7 +34,8 @@ class Experiment:
 
     `cells` takes whether the experiment is to be quick; `work` names the function of a cell,
     "module:name"; `answer` returns paragraphs of Markdown and `charts` pictures by name, both of
-    all rows. Every number in an answer comes from the rows.
+    all rows. Every number in an answer comes from the rows. `files` returns what else is made, text
+    by name, and takes whether the experiment is to be quick.
     """
 
     question: str
@@ -41,6 +43,7 @@ class Experiment:
     work: str
     answer: Callable[[Sequence[Row]], Sequence[str]]
     charts: Callable[[Sequence[Row]], Mapping[str, Chart]]
+    files: Callable[[bool], Mapping[str, str]] = lambda quick: {}
 
 
 def run(
@@ -58,6 +61,8 @@ def run(
     found = run_sweep(sweep, folder, executor=executor, workers=workers, progress=progress)
     rows = [row for done in found for row in done.rows]
     write_file(folder / RESULTS, csv_text(rows).encode())
+    for made, text in experiment.files(quick).items():
+        write_file(folder / made, text.encode())
     told = _provenance(name, quick, executor, workers, found)
     write_file(folder / PROVENANCE, json.dumps(told, indent=1).encode() + b"\n")
     tell(experiment, folder)

@@ -1,7 +1,8 @@
 """Channels that are not known exactly: a classifier that drifts.
 
 A channel has one row of probabilities of signals for each intent and ask. Here every probability of
-a row that is not 0 may be off by a radius, within 0 and 1, and the row still sums to 1. Over
+a row lies in an interval, and the row still sums to 1. The intervals are those of the scenario's
+file, row by row; or every probability that is not 0 may be off by one radius, within 0 and 1. Over
 several turns the outcome of a policy is a polynomial in the rows. As for kernels
 (`solvers.kernels`) there is a bound from below and an example from above:
 
@@ -9,7 +10,7 @@ several turns the outcome of a policy is a polynomial in the rows. As for kernel
   of one entry a turn, and lies between the products of the least and of the most. Nature picks
   likelihoods within these intervals that sum to 1, at every history of asks and responses anew,
   knowing the intent. The rows' own products are among them, so that what a policy secures against
-  all of these it secures against every channel within the radius. In one turn nothing is lost.
+  all of these it secures against every channel within the intervals. In one turn nothing is lost.
   Nature's choice is one more infoset behind each of the users' sequences, with limited freedom
   (`solvers.guarantee.Freedom`): users, who see no signals, choose before it.
 - *From above.* A descent finds rows against which the policy gets little: an example, and nothing
@@ -49,19 +50,12 @@ class Drifting:
     leaf: Int[np.ndarray, " J"]
 
 
-def around(signal: Signal, radius: float) -> tuple[Signal, Signal]:
-    """Return the least and the most of every probability; those that are 0 stay so."""
-    low, high = np.maximum(signal - radius, 0.0), np.minimum(signal + radius, 1.0)
-    return np.where(signal > 0, low, 0.0), np.where(signal > 0, high, 0.0)
-
-
-def drifting(form: SequenceForm, freedom: Freedom | None, radius: float) -> Drifting:
-    """Return the factored `form` with signals that nature picks, `radius` off the channel at most.
+def drifting(form: SequenceForm, freedom: Freedom | None, box: tuple[Signal, Signal]) -> Drifting:
+    """Return the factored `form` with signals that nature picks, within the `box` of a channel.
 
     `freedom` is the users' own, None where they are adversarial.
     """
     theirs, ours = form.treeplex
-    box = around(np.asarray(form.signal, np.float64), radius)
     picks = list(_picks(form, box))
     legal = legal_mask(theirs)
     own = Freedom(np.zeros(legal.shape), legal.astype(float)) if freedom is None else freedom

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from csa_games.doubted import as_factored, worst_payoffs
+from csa_games.doubted import as_factored, signal_ends, worst_payoffs
 from csa_games.errors import InputError
 from csa_games.evaluate import histories
 from csa_games.game import ASSISTANT, Game, SequenceForm
-from solvers.channels import Drifting, Signal, around, drifting, worst_channel
-from solvers.guarantee import Freedom, Guarantee, guarantee, secured, worst_reaction
+from csa_games.intervals import channels_in_doubt, kernels_in_doubt
+from solvers.channels import Drifting, Signal, drifting, worst_channel
+from solvers.guarantee import Freedom, Guarantee, around, guarantee, secured, worst_reaction
 from solvers.kernels import Freed, freed, rows_in, worst_kernel
 
 MOST_PAIRS = 500_000
@@ -24,7 +25,9 @@ MOST_PAIRS = 500_000
 weights. With 300,000 HiGHS took 20 seconds (crisis_guidance, one core)."""
 
 MOST_PAIRS_DRIFTING = 50_000
-"""The same with channels in doubt. 30,000 took 4 seconds, and 300,000 more than three minutes."""
+"""The same with channels in doubt, whose likelihoods are columns of the program: two for every
+history and intent. 20,000 took 4 seconds, and 300,000 more than four minutes, by the simplex method
+and by interior points."""
 
 Rows = Mapping[str, Mapping[str, float]]
 """Of a kernel or a channel, when -> probabilities."""
@@ -68,35 +71,55 @@ class Doubted:
         return secured(self.form, policy, number[self.drift.leaf], self.drift.freedom)
 
 
-def doubted(game: Game, kernels: float, channels: float, payoffs: bool, corners: int) -> Doubted:
-    """Return `game` with doubts; raises `InputError` for radii that are none, and large games."""
+def doubted(
+    game: Game, kernels: float | None, channels: float | None, payoffs: bool, corners: int
+) -> Doubted:
+    """Return `game` with doubts; raises `InputError` for radii that are none, and large games.
+
+    Kernels and channels lie in the intervals of the scenario's file where no radius is given.
+    """
     assert game.scenario is not None  # priors_of has seen to it
+    scenario = game.scenario
     for name, off in (("kernels", kernels), ("channels", channels)):
-        if not 0 <= off <= 1:
+        if off is not None and not 0 <= off <= 1:
             raise InputError(f"found {name} off by {off}, expected a number from 0 to 1")
-    intents = game.scenario.intents
-    if kernels and not any(part.kernel is not None and part.prior.value > 0 for part in intents):
+    whose = [part.name for part in scenario.intents if part.kernel and part.prior.value > 0]
+    if kernels and not whose:
         raise InputError(
             f"found kernels off by {kernels}, but {game.name} has no intent of positive prior "
             "that is a kernel"
         )
+    if kernels is None:
+        whose = list(kernels_in_doubt(scenario))
+    elif kernels == 0:
+        whose = []
+    drifts = bool(channels_in_doubt(scenario) if channels is None else channels)
+    _check_size(game, bool(whose), drifts, corners)
+    game = worst_payoffs(game) if payoffs else game
+    made = freed(game, whose, kernels) if whose else None
+    if made is not None:
+        game = made.game
+    elif drifts:
+        game = as_factored(game)
+    if not drifts:
+        return Doubted(game, made, None, None)
+    signal = np.asarray(game.form.signal, np.float64)
+    box = signal_ends(scenario) if channels is None else around(signal, channels)
+    return Doubted(
+        game, made, drifting(game.form, None if made is None else made.freedom, box), box
+    )
+
+
+def _check_size(game: Game, kernels: bool, channels: bool, corners: int) -> None:
+    """Raise `InputError` for a game whose program would be too large."""
     most_pairs = MOST_PAIRS if not channels else MOST_PAIRS_DRIFTING
     if (kernels or channels) and (pairs := histories(game) * corners) > most_pairs:
         raise InputError(
             f"{game.name} has {histories(game):,} histories, and {corners} corners of weights: "
             f"together {pairs:,}, and with {'channels' if channels else 'kernels'} in doubt the "
             f"exact program takes at most {most_pairs:,}; take fewer turns or weights"
+            f"{', or channels 0' if channels else ''}"
         )
-    game = worst_payoffs(game) if payoffs else game
-    made = freed(game, kernels) if kernels else None
-    if made is not None:
-        game = made.game
-    elif channels:
-        game = as_factored(game)
-    if not channels:
-        return Doubted(game, made, None, None)
-    drift = drifting(game.form, None if made is None else made.freedom, channels)
-    return Doubted(game, made, drift, around(np.asarray(game.form.signal), channels))
 
 
 def worst_of(

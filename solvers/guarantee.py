@@ -102,6 +102,14 @@ class Optimum:
     steps: int
 
 
+def around(
+    chance: Float[np.ndarray, "*S"], radius: float
+) -> tuple[Float[np.ndarray, "*S"], Float[np.ndarray, "*S"]]:
+    """Return intervals of this radius, within 0 and 1; what is 0 stays so."""
+    low, high = np.maximum(chance - radius, 0.0), np.minimum(chance + radius, 1.0)
+    return np.where(chance > 0, low, 0.0), np.where(chance > 0, high, 0.0)
+
+
 def guarantee(
     form: SequenceForm, number: Float[np.ndarray, " L"], freedom: Freedom | None = None
 ) -> Guarantee:

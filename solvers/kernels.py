@@ -1,19 +1,20 @@
 """Kernels that are not known exactly: users who react as measured, or nearly so.
 
 A kernel has one row of probabilities for the first ask and one after each response. Here every
-probability of a row that is not 0 may be off by a radius, within 0 and 1, and the row still sums to
-1. The outcome of a policy is then a polynomial in the rows, and its least over them no linear
+probability of a row lies in an interval, and the row still sums to 1. The intervals are those of
+the scenario's file, row by row; or every probability that is not 0 may be off by one radius, within
+0 and 1. The outcome of a policy is then a polynomial in the rows, and its least over them no linear
 program. There are two ways round that, and both are here:
 
 - *From below.* Nature picks the row anew at every public history, knowing the intent. That is a
   zero-sum game against users with limited freedom (`solvers.guarantee.Freedom`), and what a policy
-  secures in it, it secures against every kernel within the radius: a proof, as those reactions are
-  among nature's. (Rectangular uncertainty: Iyengar 2005; Nilim & El Ghaoui 2005.)
+  secures in it, it secures against every kernel within the intervals: a proof, as those reactions
+  are among nature's. (Rectangular uncertainty: Iyengar 2005; Nilim & El Ghaoui 2005.)
 - *From above.* A descent finds rows, the same at every history, against which the policy gets
   little. They are an example, and nothing says that there are none worse.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ from csa_games.doubted import free_kernels
 from csa_games.fold import backup, legal_mask, mean_of, reach, rows_of, table_of
 from csa_games.game import USER, Game, SequenceForm
 from solvers.descent import descend
-from solvers.guarantee import Freedom, against, worst_reaction
+from solvers.guarantee import Freedom, against, around, worst_reaction
 
 KernelRows = Mapping[str, Mapping[str, float]]
 """Of a kernel, "opening" or "after RESPONSE" -> probabilities by ask."""
@@ -44,20 +45,19 @@ class Freed:
     labels: tuple[tuple[str, str], ...]  # [K]: the intent, and "opening" or "after RESPONSE"
 
 
-def freed(game: Game, radius: float) -> Freed:
-    """Return a dialogue of kernels and adversarial users with kernels that choose.
+def freed(game: Game, names: Collection[str], radius: float | None = None) -> Freed:
+    """Return a dialogue of kernels and adversarial users, where the kernels of `names` choose.
 
-    The probabilities of theirs that are not 0 may be off by `radius`.
+    Their probabilities lie in the intervals of the scenario's file; or those that are not 0 may be
+    off by `radius`, whatever the file says.
     """
-    free = free_kernels(game)
+    free = free_kernels(game, names)
     legal = legal_mask(free.game.form.treeplex[USER])
     labels = tuple(dict.fromkeys(label for label in free.labels if label is not None))
     row = np.array([-1 if one is None else labels.index(one) for one in free.labels], np.int64)
-    chance, kernel = free.reaction, (row >= 0)[:, None]
-    low = np.where(kernel, np.maximum(chance - radius, 0.0), 0.0)
-    high = np.where(chance > 0, np.minimum(chance + radius, 1.0), 0.0)
-    high = np.where(kernel, high, legal.astype(np.float64))
-    return Freed(free.game, Freedom(low, high), chance, row, labels)
+    low, high = (free.low, free.high) if radius is None else around(free.reaction, radius)
+    high = np.where((row >= 0)[:, None], high, legal.astype(np.float64))
+    return Freed(free.game, Freedom(low, high), free.reaction, row, labels)
 
 
 def worst_kernel(

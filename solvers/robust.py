@@ -16,14 +16,15 @@ linear or, where users are adversarial, concave in them, so that it is at a corn
 such program per corner, with the same plan and the least of all maximised. Payoffs that lie in
 intervals are at their worst ends at once (`csa_games.doubted`).
 
-Kernels and channels may be off by a radius. Then V_i is what x secures when nature picks a
+Kernels and channels lie in the intervals that the scenario's file gives their rows, or anywhere
+within a radius. Then V_i is what x secures when nature picks a
 kernel's reactions and the likelihoods of signals anew at every history (`solvers.kernels`,
 `solvers.channels`): no more than what it secures against any kernel and channel that stay the same,
 and again one linear program. By how much it may be less is reported: as what the policy gets
 against the worst of them that were found.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from time import perf_counter
@@ -35,6 +36,8 @@ from csa_games.errors import InputError
 from csa_games.evaluate import intent_tags
 from csa_games.findings import Robustness
 from csa_games.game import ASSISTANT, Game, Solution
+from csa_games.intervals import channels_in_doubt, kernels_in_doubt
+from csa_games.words import counted, join
 from solvers import lp
 from solvers.doubt import Doubted, doubted, own_policy, worst_of
 from solvers.guarantee import Within, certified, most, priors_of, secured, size
@@ -62,26 +65,29 @@ def solve(
     priors: Mapping[str, Interval] | None = None,
     radius: float | None = None,
     weights: Mapping[str, Interval] | None = None,
-    kernels: float = 0.0,
-    channels: float = 0.0,
+    kernels: float | None = None,
+    channels: float | None = None,
     payoffs: bool = False,
 ) -> Solution:
     """Return the policy with the best worst case over a set of scenarios, in the security class.
 
+    With no option the set is what the scenario's file says: the intervals of its priors, and those
+    of the rows of kernels and channels.
+
     `priors` gives an interval (low, high) by intent, {"malicious": (0.0, 0.1)}; intents left out
     share the rest in the ratios that their priors have in the scenario. Or `radius` says how far
-    each prior may be off. With neither the intervals are those of the scenario's file. The set is
-    what of this sums to 1; a radius of 0 leaves the prior as it is. `weights` gives intervals of
-    "alpha", "beta", "gamma" and "psi"; each doubles the program. `kernels` says how far every
-    reaction probability of kernels that is not 0 may be off, and `channels` the same of signals.
+    each prior may be off. The set is what of this sums to 1; a radius of 0 leaves the prior as it
+    is. `kernels` says, in place of the file's intervals, how far every reaction probability of
+    kernels that is not 0 may be off, and `channels` the same of signals; 0 leaves them as they are.
+    `weights` gives intervals of "alpha", "beta", "gamma" and "psi"; each doubles the program.
     With `payoffs`, satisfaction, risk, cost, displacement and severities lie in the intervals that
     the scenario's file gives them.
 
-    The result's `robustness` has the worst case, and the price of robustness; all are computed
-    from the policy. Where kernels or channels may be off, the worst case is a bound that holds for
-    all of them, and no policy has a better bound of this kind; beside it stands what the policy
-    gets against the worst that were found. Value and gaps are those of the scenario as it is, with
-    a policy of the users that is worst for the payoff. `steps` counts HiGHS iterations.
+    The result's `robustness` has what was in doubt, the worst case, and the price of it; all are
+    computed from the policy. Where kernels or channels may be off, the worst case is a bound that
+    holds for all of them, and no policy has a better bound of this kind; beside it stands what the
+    policy gets against the worst that were found. Value and gaps are those of the scenario as it
+    is, with a policy of the users that is worst for the payoff. `steps` counts HiGHS iterations.
 
     Raises `InputError` for rational and quantal intents, intervals that are no priors, sets without
     any, intents of prior zero that may have more, of whose conversations the game says nothing, and
@@ -91,7 +97,7 @@ def solve(
     given = priors_of(game, METHOD)
     corners = _corners({} if weights is None else weights)
     doubt = doubted(game, kernels, channels, payoffs, len(corners))
-    certain = not (corners[0] or kernels or channels or payoffs)
+    certain = not (corners[0] or doubt.freed or doubt.drift or payoffs)
     among = _set(game, given, _intervals(game, given, priors, radius, certain))
     numbers = _numbers(doubt.game, given, corners)
     scale = max(size(doubt.game.form, number) for corner in numbers for number in corner)
@@ -110,6 +116,7 @@ def solve(
         value=value,
         nominal=secured(game.form, own, np.asarray(game.form.leaves.payoff[ASSISTANT], np.float64)),
         optimum=float(lp.solve(game).value[ASSISTANT]),
+        doubts=tuple(_doubts(game, among, priors, radius, weights, kernels, channels, payoffs)),
     )
     solution = certified(game, own, METHOD, found.steps, began)
     return replace(solution, robustness=robustness)
@@ -126,6 +133,36 @@ class _Set:
     low: Float[np.ndarray, " M"]
     high: Float[np.ndarray, " M"]
     share: Float[np.ndarray, "M T"]
+
+
+def _doubts(
+    game: Game,
+    among: _Set,
+    priors: Mapping[str, Interval] | None,
+    radius: float | None,
+    weights: Mapping[str, Interval] | None,
+    kernels: float | None,
+    channels: float | None,
+    payoffs: bool,
+) -> Iterator[str]:
+    """Yield what was in doubt, in words."""
+    assert game.scenario is not None  # priors_of has seen to it
+    if (among.low < among.high).any():
+        given = "in the scenario's intervals" if radius is None else f"each within {radius:g}"
+        yield f"priors, {given if priors is None else f'as given for {join(list(priors))}'}"
+    for name, off, rows in (
+        ("reactions", kernels, kernels_in_doubt(game.scenario)),
+        ("signals", channels, channels_in_doubt(game.scenario)),
+    ):
+        if off:
+            yield f"{name}, every probability within {off:g}"
+        elif off is None and rows:
+            whose = join([f"{who} ({counted(len(one), 'row')})" for who, one in rows.items()])
+            yield f"{name} of {whose}, in the scenario's intervals"
+    if weights:
+        yield f"weights, as given for {join(list(weights))}"
+    if payoffs:
+        yield "payoffs and severities, in the scenario's intervals"
 
 
 def _worst_found(
@@ -267,8 +304,8 @@ def _intervals(
     }
     if not found and certain:
         raise InputError(
-            f"{game.name} has no interval (low and high) for any prior, expected one; or give "
-            "priors or a radius"
+            f"{game.name} has no interval (low and high) for any prior, or for a row of a kernel "
+            "or channel, expected one; or give priors or a radius"
         )
     return found
 

@@ -61,10 +61,27 @@ def classifier_worth(game: Game, solve: Callable[[Game], Solution]) -> Classifie
     intents, asks, _ = signal.shape
     perfect = np.repeat(np.eye(intents)[:, None], asks, axis=1)
     return ClassifierWorth(
-        none=_bounds(solve(with_channel(game, np.ones((intents, asks, 1))))),
-        actual=_bounds(solve(game)),
-        perfect=_bounds(solve(with_channel(game, perfect))),
+        none=bounds_of(solve(with_channel(game, np.ones((intents, asks, 1))))),
+        actual=bounds_of(solve(game)),
+        perfect=bounds_of(solve(with_channel(game, perfect))),
     )
+
+
+def bounds_of(solution: Solution) -> Interval:
+    """Return what the best policy is worth to the assistant, at least and at most.
+
+    Raises `InputError` for a solution of a general-sum game that is no commitment.
+    """
+    found = solution.commitment
+    if found is not None and found.leader == ASSISTANT:
+        return found.strong, found.bound
+    if solution.game_class == "general-sum":
+        raise InputError(
+            f"found a policy of {solution.game} by {solution.method}, which says nothing of the "
+            "best one in a general-sum game; expected a commitment of the assistant"
+        )
+    value = float(solution.value[ASSISTANT])
+    return value - float(solution.gap[USER]), value + float(solution.gap[ASSISTANT])
 
 
 def with_channel(game: Game, signal: Float[np.ndarray, "T B Y"]) -> Game:
@@ -88,20 +105,6 @@ def with_channel(game: Game, signal: Float[np.ndarray, "T B Y"]) -> Game:
         actions=(game.names.actions[USER], responses),
     )
     return replace(game, form=form, names=names)
-
-
-def _bounds(solution: Solution) -> Interval:
-    """Return what the best policy is worth to the assistant, at least and at most."""
-    found = solution.commitment
-    if found is not None and found.leader == ASSISTANT:
-        return found.strong, found.bound
-    if solution.game_class == "general-sum":
-        raise InputError(
-            f"found a policy of {solution.game} by {solution.method}, which says nothing of the "
-            "best one in a general-sum game; expected a commitment of the assistant"
-        )
-    value = float(solution.value[ASSISTANT])
-    return value - float(solution.gap[USER]), value + float(solution.gap[ASSISTANT])
 
 
 def _less(one: Interval, other: Interval) -> Interval:

@@ -66,7 +66,7 @@ def violations(value: Any, schema: dict, root: dict, where: str = "$") -> Iterat
             case "minItems" | "minProperties" if isinstance(value, list | dict):
                 if len(value) < rule:
                     yield f"{where} has fewer than {rule} entries"
-            case "maxItems" if isinstance(value, list):
+            case "maxItems" | "maxProperties" if isinstance(value, list | dict):
                 if len(value) > rule:
                     yield f"{where} has more than {rule} entries"
             case "minLength" | "maxLength" | "pattern" if isinstance(value, str):
@@ -87,7 +87,7 @@ def violations(value: Any, schema: dict, root: dict, where: str = "$") -> Iterat
 
 KNOWN = {
     "properties", "patternProperties", "additionalProperties", "propertyNames", "required",
-    "items", "minItems", "minProperties", "maxItems", "minLength", "maxLength", "pattern",
-    "minimum", "maximum", "exclusiveMinimum",
+    "items", "minItems", "maxItems", "minProperties", "maxProperties", "minLength", "maxLength",
+    "pattern", "minimum", "maximum", "exclusiveMinimum",
 }  # fmt: skip
 """Keywords that say nothing about values of another type than theirs."""

@@ -25,11 +25,14 @@ from csa_games.calibration.rows import NO_ROW
 from csa_games.calibration.simulate import simulate
 from csa_games.dialogue import tables
 from csa_games.errors import InputError
+from csa_games.intervals import kernels_in_doubt
+from csa_games.override import override
 from csa_games.scenario import (
     builtin_scenarios,
     json_schema,
     parse_scenario,
     read_scenario,
+    scenario_from,
 )
 from csa_games.toml_text import toml_text
 
@@ -467,14 +470,89 @@ def test_probabilities_are_close_to_the_estimates_and_sum_to_one(crisis, log):
             assert np.allclose(table.opening[row.intents[0]], value, atol=1e-5)
 
 
-def test_the_distances_hold_every_interval(crisis, log):
-    found = fitted(crisis, log)
-    for k, row in enumerate(found.rows):
-        radius = found.channels if row.kind == "signal" else found.kernels
-        at = found.estimates
-        assert found.estimates.n[k] > 0
-        assert np.all(at.value[k] - radius <= at.low[k] + 1e-12)
-        assert np.all(at.high[k] <= at.value[k] + radius + 1e-12)
+def ends_in(scenario, end):
+    """Return what a scenario's file has at the ends of intervals, by field."""
+    found = {}
+    for intent in scenario.intents:
+        if intent.kernel is None or (ends := getattr(intent.kernel, end)) is None:
+            continue
+        at = f"intents.{intent.name}.kernel"
+        found[f"{at}.opening"] = ends.opening
+        for response, rows in ends.after.items():
+            field = f"{at}.after.{response}"
+            many = enumerate(rows) if isinstance(rows, list) else ()
+            found |= {f"{field}[{t}]": row for t, row in many} or {field: rows}
+    return found | {f"channel[{k}]": getattr(c, end) for k, c in enumerate(scenario.channel)}
+
+
+@pytest.mark.parametrize("by_turn", [False, True])
+def test_the_file_has_every_interval_rounded_outwards(crisis, log, by_turn):
+    base = crisis
+    if by_turn:
+        rows = [crisis.intents[1].kernel.after["guide"]] * 3  # one more than there are turns for
+        base = override(crisis, {"intents.distressed.kernel.after.guide": rows})
+    found = fitted(base, log)
+    low, high = (ends_in(found.scenario, end) for end in ("low", "high"))
+    if by_turn:
+        assert low.pop("intents.distressed.kernel.after.guide[2]") == {}
+        assert high.pop("intents.distressed.kernel.after.guide[2]") == {}
+    assert set(low) == set(high) == set(listed(found)) == {row.field for row in found.rows}
+    for field, row in listed(found).items():
+        assert set(row) == set(low[field]) == set(high[field])
+        for name, estimate in row.items():
+            assert estimate.low - 1.01e-6 < low[field][name] <= estimate.low
+            assert estimate.high <= high[field][name] < estimate.high + 1.01e-6
+            assert high[field][name] <= 1
+    assert parse_scenario(fitted_toml(found).encode(), "fitted.toml") == found.scenario
+
+
+def intervals(found, field):
+    """Return the interval of each outcome of a row, in the list and in the file, which agree."""
+    row = {name: (one.low, one.high) for name, one in listed(found)[field].items()}
+    low, high = (ends_in(found.scenario, end).get(field) for end in ("low", "high"))
+    if low is None:
+        assert all(low == high for low, high in row.values())
+        return {}
+    written = {name: (low[name], high[name]) for name in low}
+    assert written == {name: pytest.approx(ends, abs=2e-6) for name, ends in row.items()}
+    return row
+
+
+def test_rows_never_seen_keep_the_intervals_of_the_base_or_of_the_prior(crisis, log):
+    """Never tried, the base has an interval; never tried, it has none; nothing of the intent."""
+    content = crisis.model_dump(mode="json", exclude_none=True)
+    content["intents"][0]["kernel"] |= {
+        "low": {"after": {"refuse": {"migrate": 0.05}}},
+        "high": {"after": {"refuse": {"migrate": 0.25}}},
+    }
+    content["channel"][2] |= {"low": {"flag": 0.01}}
+    base = scenario_from(content, "base")
+    others = log.intent[log.conversation] != 0
+    number = {part.name: r for r, part in enumerate(crisis.responses)}
+    tried = (log.response != number["refuse"]) & (log.response != number["guide"])
+    heard = log.ask != [part.name for part in crisis.asks].index("disguised")
+    dropped = replace(
+        log,
+        reaction=np.where(tried & ~others, log.reaction, -1),
+        ask=np.where(others, -1, log.ask),
+        signal=np.where(heard & ~others, log.signal, -1),
+    )
+    found = fitted(base, dropped)
+    at = "intents.benign.kernel.after"
+    assert listed(found)[f"{at}.refuse"]["migrate"].n == 0
+    assert intervals(found, f"{at}.refuse")["migrate"] == (0.05, 0.25)
+    assert intervals(found, f"{at}.refuse")["plain"] == (0.2, 0.2)
+    low, high = intervals(found, f"{at}.guide")["plain"]
+    assert (low, high) == pytest.approx(beta(0.5, 2).ppf([0.05, 0.95]))  # one of five asks
+    assert intervals(found, "channel[2]")["flag"] == (0.01, pytest.approx(0.05))
+    assert intervals(found, "intents.distressed.kernel.after.guide") == {}
+    assert intervals(found, "channel[3]") == {}
+    assert found.scenario.intents[1] == base.intents[1]
+    notes = found.scenario.notes
+    assert "in which a robust policy expects the worst: benign after guide, benign after" in notes
+    assert "as sure as crisis_guidance is of them: distressed opens, distressed after" in notes
+    # Nothing is left open that was not: what is in doubt for the solver is what the file says.
+    assert set(kernels_in_doubt(found.scenario)) == {"benign"}
 
 
 # --- hazards

@@ -21,10 +21,11 @@ from csa_games.factored import factored_game
 from csa_games.fold import uniform
 from csa_games.game import ASSISTANT, USER
 from csa_games.loading import load
+from csa_games.override import override
 from csa_games.scenario import builtin_scenarios, scenario_from
 from solvers import doubt
 from solvers.channels import drifting
-from solvers.guarantee import secured
+from solvers.guarantee import around, secured
 
 GUIDANCE = tomllib.loads(builtin_scenarios()["crisis_guidance"].read_text(encoding="utf-8"))
 
@@ -70,6 +71,10 @@ def vertices(row, radius):
     """Return the corners of the rows that are near: all but one probability at an end."""
     low = [max(p - radius, 0.0) for p in row.values()]
     high = [min(p + radius, 1.0) if p > 0 else 0.0 for p in row.values()]
+    return corners(row, low, high)
+
+
+def corners(row, low, high):
     found = []
     for free in range(len(low)):
         rest = [pair for k, pair in enumerate(zip(low, high, strict=True)) if k != free]
@@ -101,14 +106,27 @@ def test_a_drifting_classifier_by_hand():
 
 
 def normal_form(content, radius):
-    """Return the value of one turn over corners of each row, whoever the worst user is."""
-    normal, rows = NormalForm(content), rows_of(content)
+    """Return the value of one turn over corners of each row, whoever the worst user is.
+
+    With the radius None rows lie in the intervals of the content.
+    """
+    rows = rows_of(content)
+    if radius is None:  # conversations are listed that have a chance: here all may have one
+        rows = {where: dict.fromkeys(row, 1 / len(row)) for where, row in rows.items()}
+        ends = [rows_of(rows_at(content, end)) for end in ("low", "high")]
+        near = {
+            where: corners(row, *(list(end[where].values()) for end in ends))
+            for where, row in rows.items()
+        }
+    else:
+        near = {where: vertices(row, radius) for where, row in rows.items()}
+    normal = NormalForm(with_channel(content, rows))
     upper, present = [], [name for name, p in normal.prior.items() if p > 0]
     for i, intent in enumerate(present):
         own = [where for where in rows if where[0] == intent]
         talks = [k for k, talk in enumerate(normal.talks) if talk.intent == intent]
         plays = [part[talks] for part in normal.plays]
-        for picked in itertools.product(*(vertices(rows[where], radius) for where in own)):
+        for picked in itertools.product(*(near[where] for where in own)):
             sigma = dict(zip(own, picked, strict=True))
             weight = []
             for talk in (normal.talks[k] for k in talks):
@@ -170,6 +188,128 @@ def test_one_turn_has_the_value_of_the_normal_form(seed, radius, behaviours, way
     assert found.value == pytest.approx(normal_form(content, radius), abs=1e-8)
     assert found.found == pytest.approx(found.value, abs=1e-8) or "adversarial" in behaviours
     assert found.found >= found.value - 1e-9
+
+
+def boxed(content, seed, widest=0.3):
+    """Return the content with intervals around some probabilities of its channel, also of 0."""
+    rng, content = np.random.default_rng(seed), copy.deepcopy(content)
+    names = [part["name"] for part in content["signals"]]
+    for part in content["channel"]:
+        row = {name: part["probabilities"].get(name, 0.0) for name in names}
+        if len(names) > 1 and rng.random() < 0.5:
+            row |= {names[0]: min(row[names[0]] + row[names[-1]], 1.0), names[-1]: 0.0}
+            part["probabilities"] = row
+        off = dict(zip(names, widest * rng.random((len(names), 2)), strict=True))
+        given = [name for name in names if rng.random() < 0.8]
+        part["low"] = {name: float(max(row[name] - off[name][0], 0)) for name in given}
+        part["high"] = {name: float(min(row[name] + off[name][1], 1)) for name in given}
+    return content
+
+
+def rows_at(content, end):
+    """Return the content with the low or high ends of its channel's intervals in their place."""
+    channel = [
+        part | {"probabilities": part["probabilities"] | part[end]} for part in content["channel"]
+    ]
+    return content | {"channel": channel}
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(0, 2**20),
+    st.sampled_from([("kernel", "kernel"), ("kernel", "adversarial"), ("adversarial",) * 2]),
+    st.integers(0, 1),
+    st.booleans(),
+)
+def test_intervals_of_rows_have_the_value_of_the_normal_form(seed, behaviours, ways_out, explicit):
+    content = boxed(at_odds(seed, behaviours, ways_out), seed)
+    layout = dialogue_game if explicit else factored_game
+    found = solve(layout(scenario_from(content, "at odds")), None).robustness
+    assert found.value == pytest.approx(normal_form(content, None), abs=1e-8)
+    assert found.found >= found.value - 1e-9
+
+
+def with_ball(scenario, radius):
+    """Return the scenario with the intervals that a radius gives every row."""
+    changes = {}
+    for k, part in enumerate(scenario.channel):
+        row = {name: p for name, p in part.probabilities.items() if p > 0}
+        changes[f"channel.{k}.low"] = {name: max(p - radius, 0.0) for name, p in row.items()}
+        changes[f"channel.{k}.high"] = {name: min(p + radius, 1.0) for name, p in row.items()}
+    return override(scenario, changes)
+
+
+def test_intervals_that_are_a_ball_have_the_value_of_the_radius():
+    dialogue = factored_game(with_ball(guidance().scenario, 0.04))
+    by_row, by_radius = solve(dialogue, None), solve(guidance(), 0.04)
+    assert by_row.robustness.value == pytest.approx(by_radius.robustness.value, abs=1e-9)
+    assert by_row.robustness.found == pytest.approx(by_radius.robustness.found, abs=1e-9)
+    assert solve(dialogue, 0.0).robustness.price == pytest.approx(0, abs=1e-9)
+
+
+def test_intervals_without_width_change_nothing():
+    found = solve(factored_game(with_ball(guidance().scenario, 0.0)), None)
+    exact = solvers.solve(guidance(), "lp").value[ASSISTANT]
+    assert found.robustness.value == pytest.approx(exact, abs=1e-9)
+    assert found.robustness.doubts == ()
+    assert found.robustness.worst_channels == {}
+
+
+def test_one_row_in_doubt_is_the_only_one_that_is_worse():
+    ends = {"channel.0.low": {"clear": 0.8}, "channel.0.high": {"flag": 0.1, "unsure": 0.12}}
+    found = solve(factored_game(override(guidance().scenario, ends)), None).robustness
+    own = rows_of(two_turns(GUIDANCE))
+    for who, asks in found.worst_channels.items():
+        for ask, row in asks.items():
+            if (who, ask) != ("benign", "plain"):
+                assert row == pytest.approx(own[who, ask], abs=1e-12)
+    assert found.worst_channels["benign"]["plain"]["clear"] < own["benign", "plain"]["clear"] - 0.05
+    assert found.doubts == ("signals of benign (1 row), in the scenario's intervals",)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 10_000), st.integers(0, 2**20))
+def test_no_scenario_within_the_intervals_of_a_file_pays_less_than_is_guaranteed(seed, draw):
+    """Kernels, channels and priors at once; each is a game of its own, computed again."""
+    rng = np.random.default_rng(draw)
+    content = random_scenario(seed, security=True).model_dump(mode="json", exclude_none=True)
+    content = boxed(content, draw)
+    for part in content["intents"]:
+        p = part["prior"]["value"]
+        part["prior"] |= {"low": max(p - 0.1, 0.0), "high": min(p + 0.1, 1.0) if p > 0 else 0.0}
+        if "kernel" in part:  # opening rows; what follows is in doubt in test_kernels
+            row = part["kernel"]["opening"]
+            part["kernel"]["low"] = {"opening": {ask: 0.5 * p for ask, p in row.items()}}
+            part["kernel"]["high"] = {"opening": {ask: min(1.5 * p, 1) for ask, p in row.items()}}
+    dialogue = factored_game(scenario_from(content, "boxed"))
+    solution = solvers.solve(dialogue, "robust")
+    found, policy = solution.robustness, solution.policy[ASSISTANT]
+
+    def drawn(row, low, high):
+        there = corners(
+            row, *([end.get(name, p) for name, p in row.items()] for end in (low, high))
+        )
+        there = np.array([list(one.values()) for one in there])
+        mixed = rng.dirichlet(np.full(len(there), 0.2)) @ there
+        return dict(zip(row, (mixed / mixed.sum()).tolist(), strict=True))
+
+    for _ in range(4):
+        other = copy.deepcopy(content)
+        priors = {part["name"]: part["prior"] for part in other["intents"]}
+        ends = [{name: part[end] for name, part in priors.items()} for end in ("low", "high")]
+        mass = drawn({name: part["value"] for name, part in priors.items()}, *ends)
+        for part in other["intents"]:
+            part["prior"] = {"value": mass[part["name"]], "source": "assumption"}
+            if "kernel" in part:
+                kernel = part["kernel"]
+                ends = [kernel.pop(end)["opening"] for end in ("low", "high")]
+                kernel["opening"] = drawn(kernel["opening"], *ends)
+        names = [part["name"] for part in other["signals"]]
+        for part in other["channel"]:
+            row = {name: part["probabilities"].get(name, 0.0) for name in names}
+            part["probabilities"] = drawn(row, part.pop("low"), part.pop("high"))
+        assert worth(factored_game(scenario_from(other, "other")), policy) >= found.value - 1e-9
+    assert found.value <= found.found + 1e-9
 
 
 @settings(deadline=None, max_examples=25)
@@ -235,7 +375,7 @@ def test_no_other_policy_secures_more():
     """Of those that are worth most in the scenario, at random, and on the way to them."""
     form, radius = guidance().form, 0.04
     payoff = np.asarray(form.leaves.payoff[ASSISTANT])
-    given = drifting(form, None, radius)
+    given = drifting(form, None, around(np.asarray(form.signal), radius))
     solution = solve(guidance(), radius)
     own = solution.policy[ASSISTANT]
     others = [random_policy(guidance(), seed)[ASSISTANT] for seed in range(5)]
@@ -259,7 +399,7 @@ def test_a_radius_of_zero_changes_nothing(seed):
     dialogue = factored_game(random_scenario(seed, security=True))
     _, policy = random_policy(dialogue, seed)
     payoff = np.asarray(dialogue.form.leaves.payoff[ASSISTANT])
-    still = drifting(dialogue.form, None, 0.0)
+    still = drifting(dialogue.form, None, around(np.asarray(dialogue.form.signal), 0.0))
     found = secured(still.form, policy, payoff[still.leaf], still.freedom)
     assert found == pytest.approx(secured(dialogue.form, policy, payoff), abs=1e-12)
 

@@ -80,10 +80,10 @@ def test_every_command_of_the_design_is_there():
     assert set(LEAVES) == {
         *("games", "show", "solve", "compare", "frontier", "report", "export", "verify"),
         *("guard decide", "efg export", "efg check", "bench", "schema", "doctor"),
-        *("sweep", "experiment", "worth"),
+        *("sweep", "experiment", "worth", "doubt"),
         *("guard check", "guard replay", "guard drift"),
         *("guard serve", "guard try", "guard nemo"),
-        *("diff", "sign", "keys new", "keys show", "fit"),
+        *("diff", "sign", "keys new", "keys show", "fit", "effect", "evaluate"),
     }
 
 
@@ -137,8 +137,17 @@ def commands(run: Path, bundle: Path, folder: Path) -> dict[str, list[str]]:
             *("fit", str(folder / "log.jsonl"), "--map", str(folder / "map.toml")),
             *("--base", "csa_oneshot", "-o", str(folder / "fitted.toml")),
         ],
+        "effect": [
+            *("effect", str(folder / "log.jsonl"), "--map", str(folder / "map.toml")),
+            *("--base", "csa_oneshot", "--of", "refuse", "--outcome", "score"),
+        ],
+        "evaluate": [
+            *("evaluate", str(folder / "log.jsonl"), "--map", str(folder / "map.toml")),
+            *("--scenario", "csa_oneshot"),
+        ],
         "experiment": ["experiment"],
         "worth": ["worth", "csa_oneshot"],
+        "doubt": ["doubt", "csa_oneshot", "--target", "1e-3"],
         "report": ["report", str(run), "-o", str(folder / "page.html")],
         "export": ["export", str(run), str(folder / "bundle"), "--sequence", "3"],
         "export csv": ["export", str(run), str(folder / "table.csv"), "--to", "csv"],
@@ -170,6 +179,11 @@ LOG = """\
 {"id": "a", "type": "benign", "events": [{"ask": "plain", "signal": "clear"}]}
 {"id": "b", "type": "malicious", "events": [{"ask": "plain", "signal": "flag"}]}
 """
+SCORES = "".join(
+    f'{{"id": "{k}", "events": [{{"strategy": "{("comply", "refuse")[k % 2]}"}}], '
+    f'"outcome": {{"score": {k % 7}}}}}\n'
+    for k in range(60)
+)
 MAP = """\
 format = 1
 name = "two"
@@ -184,8 +198,8 @@ def test_every_command_in_text_and_in_json(name, run, bundle, tmp_path, capsys):
     if name == "efg check":
         assert main(["efg", "export", "csa_oneshot", str(tmp_path / "in.efg")]) == 0
         capsys.readouterr()
-    if name == "fit":
-        (tmp_path / "log.jsonl").write_text(LOG)
+    if name in ("fit", "effect", "evaluate"):
+        (tmp_path / "log.jsonl").write_text(SCORES if name == "effect" else LOG)
         (tmp_path / "map.toml").write_text(MAP)
     if name in ("guard replay", "guard drift"):
         with AuditLog(tmp_path / "log") as log:

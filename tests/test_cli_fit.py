@@ -56,10 +56,7 @@ def test_a_fitted_scenario_is_solved_robustly(place, capsys, crisis):
             sd = np.sqrt(p * (1 - p) / row["n"])
             assert again == pytest.approx(p, abs=4.5 * sd + 1 / row["n"])
     # One turn: nature picks nothing but openings and signals anew.
-    doubts = ("--kernels", str(told["kernels"]), "--channels", str(told["channels"]))
-    code = main(
-        ["solve", "fitted.toml", "--method", "robust", "--set", "turns=1", *doubts, "--json"]
-    )
+    code = main(["solve", "fitted.toml", "--method", "robust", "--set", "turns=1", "--json"])
     solved = json.loads(capsys.readouterr().out)
     assert code == 0
     assert solved["status"] == "exact"
@@ -70,7 +67,21 @@ def test_what_was_fitted_is_shown(place, capsys):
     told = csa_fit(capsys, "log.jsonl.gz", "-o", "fitted.toml")
     assert "benign after comply" in told
     assert "Priors are those of crisis_guidance: the log is designed" in told
-    assert "csa solve fitted.toml --method robust --kernels 0." in told
+    assert "csa solve fitted.toml --method robust\n" in told
+
+
+def test_intervals_of_rows_are_shown_with_the_scenario(place, capsys, monkeypatch):
+    csa_fit(capsys, "log.jsonl.gz", "-o", "fitted.toml")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["show", "fitted.toml"]) == 0
+    shown = capsys.readouterr().out
+    kernel = read_scenario("fitted.toml").intents[0].kernel
+    ends = (kernel.low.after["guide"]["leave"], kernel.high.after["guide"]["leave"])
+    low, high = (f"{end:.3g}" for end in ends)
+    (line,) = (line for line in shown.splitlines() if line.startswith("benign: after guide"))
+    assert f"{kernel.after['guide']['leave']:.3g} [{low}, {high}]" in line
+    signals = read_scenario("fitted.toml").channel[0]
+    assert f"[{signals.low['clear']:.3g}, {signals.high['clear']:.3g}]" in shown
 
 
 def test_logs_may_be_several(place, capsys):

@@ -1,5 +1,6 @@
 """Kernels in doubt: against backward induction, the normal form, and kernels drawn at random."""
 
+import copy
 import itertools
 import tomllib
 from functools import cache
@@ -129,19 +130,28 @@ def test_without_anything_hidden_it_is_backward_induction(seed, radius, turns, e
 
 
 def normal_form(content, radius, most):
-    """Return the value against mixtures of nature's corners, each picked anew at every history."""
+    """Return the value against mixtures of nature's corners, each picked anew at every history.
+
+    With the radius None rows lie in the intervals of the content.
+    """
     intents = [
         {k: v for k, v in part.items() if k != "kernel"} | {"behaviour": "adversarial"}
         for part in content["intents"]
     ]
     normal, brute = NormalForm(content | {"intents": intents}), Brute(content)
+    ends = [Brute(rows_at(content, end)) for end in ("low", "high")] if radius is None else []
     corners = {}  # infoset -> what may be done there: [{ask: probability}]
     for talk in normal.talks:
         for t, (_, infoset, _) in enumerate(c for c in talk.choices if c[0] == USER):
             asks = brute.intents[talk.intent]["asks"]
             kernel = brute._kernel(talk.intent, talk.turns[:t])
             row = None if kernel is None else {ask: kernel.get(ask, 0.0) for ask in asks}
-            bounds = ([0.0] * len(asks), [1.0] * len(asks)) if row is None else boxes(row, radius)
+            bounds = ([0.0] * len(asks), [1.0] * len(asks)) if row is None else None
+            if row is not None and radius is None:
+                found = [end._kernel(talk.intent, talk.turns[:t]) for end in ends]
+                bounds = tuple([row.get(ask, 0.0) for ask in asks] for row in found)
+            elif row is not None:
+                bounds = boxes(row, radius)
             corners[infoset] = [dict(zip(asks, p, strict=True)) for p in vertices(*bounds)]
     rows = []
     for intent, prior in normal.prior.items():  # nature's choices given one intent are its own
@@ -240,6 +250,121 @@ def test_the_normal_form_against_natures_corners_has_the_same_value(shape, radiu
     assert found.value <= found.found + 1e-9
 
 
+# Intervals in the file.
+
+
+def boxed(content, seed, widest=0.4):
+    """Return the content with intervals around some probabilities of its kernels, also of 0."""
+    rng, content = np.random.default_rng(seed), copy.deepcopy(content)
+
+    def rounded(row):
+        """Return the row with its last ask's probability, often, added to the first one's."""
+        first, *_, last = row
+        if rng.random() < 0.5:
+            row |= {first: min(row[first] + row[last], 1.0), last: 0.0}
+        return row
+
+    def ends(row, asks):
+        both = {}, {}
+        for ask in asks:
+            p, (below, above) = row.get(ask, 0.0), widest * rng.random(2)
+            both[0].update({ask: max(p - below, 0.0)} if rng.random() < 0.8 else {})
+            both[1].update({ask: min(p + above, 1.0)} if rng.random() < 0.8 else {})
+        return both
+
+    for part in content["intents"]:
+        if part["behaviour"] != "kernel":
+            continue
+        kernel, asks = part["kernel"], part["asks"]
+        opening = ends(rounded(kernel["opening"]), asks)
+        after = {said: ends(rounded(row), asks) for said, row in kernel["after"].items()}
+        for k, end in enumerate(("low", "high")):
+            rows = {said: both[k] for said, both in after.items()}
+            kernel[end] = {"opening": opening[k], "after": rows}
+    return content
+
+
+def rows_at(content, end):
+    """Return the content with the low or high ends of its kernels' intervals in their place."""
+    content = copy.deepcopy(content)
+    for part in content["intents"]:
+        if part["behaviour"] == "kernel":
+            kernel = part["kernel"]
+            kernel["opening"] |= kernel[end]["opening"]
+            for said, row in kernel[end]["after"].items():
+                kernel["after"][said] |= row
+    return content
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(0, 2**20),
+    st.sampled_from([(1, 2, 1), (1, 1, 2), (1, 2, 2), (2, 1, 0)]),
+    st.sampled_from([("kernel", "kernel"), ("kernel", "adversarial")]),
+    st.booleans(),
+)
+def test_intervals_of_rows_have_the_value_of_the_normal_form(seed, kind, behaviours, explicit):
+    content = boxed(at_odds(seed, kind, behaviours), seed)
+    layout = dialogue_game if explicit else factored_game
+    found = solve(layout(scenario_from(content, "at odds")), None).robustness
+    assert found.value == pytest.approx(normal_form(content, None, most=3000), abs=1e-8)
+    assert found.value <= found.found + 1e-9
+
+
+def with_ball(scenario, radius):
+    """Return the scenario with the intervals that a radius gives every row."""
+    changes = {}
+    for part in scenario.intents:
+        if part.kernel is None:
+            continue
+        for k, end in enumerate(("low", "high")):
+            rows = {
+                said: dict(zip(row, boxes(row, radius)[k], strict=True))
+                for said, row in {"": part.kernel.opening, **part.kernel.after}.items()
+            }
+            ends = {"opening": rows.pop(""), "after": rows}
+            changes[f"intents.{part.name}.kernel.{end}"] = ends
+    return override(scenario, changes)
+
+
+def test_intervals_that_are_a_ball_have_the_value_of_the_radius():
+    dialogue = factored_game(with_ball(guidance().scenario, 0.08))
+    by_row, by_radius = solve(dialogue, None), solve(guidance(), 0.08)
+    assert by_row.robustness.value == pytest.approx(by_radius.robustness.value, abs=1e-9)
+    assert by_row.robustness.found == pytest.approx(by_radius.robustness.found, abs=1e-9)
+    # And a radius takes their place, 0 included.
+    other = solve(dialogue, 0.02).robustness
+    assert other.value == pytest.approx(solve(guidance(), 0.02).robustness.value, abs=1e-9)
+    assert solve(dialogue, 0.0).robustness.price == pytest.approx(0, abs=1e-9)
+
+
+def test_intervals_without_width_change_nothing():
+    dialogue = factored_game(with_ball(guidance().scenario, 0.0))
+    found = solve(dialogue, None)
+    exact = solvers.solve(guidance(), "lp").value[ASSISTANT]
+    assert found.robustness.value == pytest.approx(exact, abs=1e-9)
+    assert found.robustness.doubts == ()
+    assert found.robustness.worst_kernels == {}
+
+
+def test_rows_without_intervals_stay_as_they_are():
+    ends = {"opening": {"plain": 0.5}, "after": {"guide": {"leave": 0.2}}}
+    most = {"opening": {"disguised": 0.3}, "after": {"guide": {"plain": 0.5}}}
+    changes = {"intents.benign.kernel.low": ends, "intents.benign.kernel.high": most}
+    scenario = override(guidance().scenario, changes)
+    found = solve(factored_game(scenario), None).robustness
+    assert set(found.worst_kernels) == {"benign"}
+    for label, row in rows_of(scenario.intents[0].kernel).items():
+        worst = {ask: p for ask, p in found.worst_kernels["benign"][label].items() if p > 0}
+        if label not in ("opening", "after guide"):
+            assert worst == row
+    opening = found.worst_kernels["benign"]["opening"]
+    assert opening["contextualised"] == pytest.approx(0.2)  # it has no interval
+    assert 0.5 - 1e-12 <= opening["plain"] < 0.75  # low, and what it was
+    assert found.value < found.nominal
+    assert found.doubts == ("reactions of benign (2 rows), in the scenario's intervals",)
+
+
 # Kernels that stay the same.
 
 
@@ -326,7 +451,7 @@ def test_a_radius_of_zero_changes_nothing(seed):
     """Of no policy: what it secures against kernels that may not choose is what it secured."""
     dialogue = factored_game(random_scenario(seed, security=True))
     _, policy = random_policy(dialogue, seed)
-    still = freed(dialogue, 0.0)
+    still = freed(dialogue, [part.name for part in dialogue.scenario.intents], 0.0)
     payoffs = (np.asarray(game.form.leaves.payoff[ASSISTANT]) for game in (dialogue, still.game))
     expected, free = next(payoffs), next(payoffs)
     found = secured(still.game.form, policy, free, still.freedom)

@@ -262,6 +262,26 @@ ONESHOT = [
         0.5,
         "intents.malicious.prior: found low = 0.5 and high = 0.075, expected low <= high",
     ),
+    (
+        "channel.0.low",
+        {"clear": 0.95},
+        "channel[0].probabilities.clear: found 0.943, expected at least 0.95, its low",
+    ),
+    (
+        "channel.0.high",
+        {"clear": 0.9, "flag": 0.1},
+        "channel[0].probabilities.clear: found 0.943, expected at most 0.9, its high",
+    ),
+    (
+        "channel.0.low",
+        {"maybe": 0.0},
+        "channel[0].low: found the signal 'maybe', expected one of clear, flag",
+    ),
+    (
+        "channel.0.low",
+        {"flag": -0.1},
+        "channel[0].low.flag: found -0.1, expected a number from 0 to 1",
+    ),
     # What must fit together.
     ("intents.0.prior.value", 0.8, "intents: found priors that sum to 0.9, expected 1"),
     (
@@ -391,6 +411,71 @@ GUIDANCE = [
         "intents.benign.kernel.after.guide: found [{...}, {...}], "
         "expected probabilities by name, or a list of such tables, one for each turn",
     ),
+    # Intervals of rows.
+    (
+        "intents.0.kernel.low",
+        {"opening": {"plain": 0.8}, "after": {"guide": {"leave": 0.41, "plain": 0.1}}},
+        [
+            "intents.benign.kernel.opening.plain: found 0.75, expected at least 0.8, its low",
+            "intents.benign.kernel.after.guide.leave: found 0.4, expected at least 0.41, its low",
+        ],
+    ),
+    (
+        "intents.0.kernel.high",
+        {"opening": {"plain": 0.7, "leave": 0.5}},
+        "intents.benign.kernel.opening.plain: found 0.75, expected at most 0.7, its high",
+    ),
+    (
+        "intents.0.kernel.low",
+        {"opening": {"leave": 0.01}},
+        "intents.benign.kernel.opening.leave: found 0.0, expected at least 0.01, its low",
+    ),
+    (
+        "intents.1.kernel.high",
+        {"opening": {"disguised": 0.2}},
+        "intents.distressed.kernel.high.opening.disguised: found 0.2, expected 0: "
+        "the intent's asks are plain, contextualised, leave, migrate",
+    ),
+    (
+        "intents.0.kernel.low",
+        {"opening": {"veiled": 0.0}, "after": {"guide": {"veiled": 0.0}}},
+        [
+            "intents.benign.kernel.low.opening: found the ask 'veiled', "
+            "expected one of plain, contextualised, disguised, leave, migrate",
+            "intents.benign.kernel.low.after.guide: found the ask 'veiled', "
+            "expected one of plain, contextualised, disguised, leave, migrate",
+        ],
+    ),
+    (
+        "intents.0.kernel.low",
+        {"after": {"refer": {"plain": 0.0}}},
+        "intents.benign.kernel.low.after.refer: is given, "
+        "expected one of comply, partial, clarify, guide, refuse",
+    ),
+    (
+        "intents.0.kernel.low",
+        {"after": {"guide": [{"plain": 0.0}]}},
+        "intents.benign.kernel.low.after.guide: found 1 table in a list, "
+        "expected one table, as in after",
+    ),
+    (
+        "intents.0.kernel.low",
+        {"after": {"guide": [{"plain": 1.5}]}},
+        "intents.benign.kernel.low.after.guide: found [{...}], expected ends of intervals by name, "
+        "or a list of such tables, one for each turn",
+    ),
+    (
+        "intents.0.kernel.low",
+        {"opening": {"plain": 1.5}},
+        "intents.benign.kernel.low.opening.plain: found 1.5, expected a number from 0 to 1",
+    ),
+    (
+        "intents.0.kernel.low",
+        {"first": {}},
+        "intents.benign.kernel.low.first: is not a field of a scenario, "
+        "expected one of opening, after",
+    ),
+    ("intents.0.kernel.low", 0.1, "intents.benign.kernel.low: found 0.1, expected a table"),
     (
         "payoff.risk.1.values.clarify",
         [0.5, 0.5],

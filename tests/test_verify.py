@@ -566,6 +566,20 @@ FORGERIES = {
         ),
         "the probabilities of the asks of benign after comply in turn 1 are [0.0, ",
     ),
+    "more turns than anybody could walk": (
+        lambda files: sealed(
+            edited_json(files, SCENARIO, lambda s: s.update(turns=50)),
+            lambda m: m.update(turns=50),
+        ),
+        "policy.sqlite: there is no row for malicious|",
+    ),
+    "more turns than fit in memory": (
+        lambda files: sealed(
+            edited_json(files, SCENARIO, lambda s: s.update(turns=10**12)),
+            lambda m: m.update(turns=10**12),
+        ),
+        "scenario.json: cannot be read as a scenario: ValueError: turns: found 1000000000000",
+    ),
     "a scenario without a title": (
         lambda files: sealed(edited_json(files, SCENARIO, lambda s: s.pop("title"))),
         "scenario.json: no card can be made of it: KeyError: 'title'",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from csa_games.calibration.log import Conversation
 from csa_games.calibration.mapping import Mapping as Reading
@@ -140,10 +140,7 @@ def encode(coder: Coder, numbered: Iterable[tuple[int, Conversation]]) -> tuple[
         return np.maximum(found, NOT_RECORDED)
 
     intent, ask, signal, response, reaction = map(coded, FIELDS)
-    time = np.array(labels.t, np.int64)
-    joined = conversation[1:] == conversation[:-1]
-    joined &= (time[1:] == time[:-1] + 1) | (time[1:] < 0) | (time[:-1] < 0)
-    before = np.flatnonzero(joined)
+    before = np.flatnonzero(joined(conversation, np.array(labels.t, np.int64)))
     after = before + 1
 
     def fault(k: int, sentence: str) -> None:
@@ -169,6 +166,14 @@ def encode(coder: Coder, numbered: Iterable[tuple[int, Conversation]]) -> tuple[
             else:
                 group[k] = coder.groups.setdefault(label, len(coder.groups))
     return Codes(intent, group, conversation, turn, ask, signal, response, reaction), faults
+
+
+def joined(
+    conversation: Int[np.ndarray, " E"], time: Int[np.ndarray, " E"]
+) -> Bool[np.ndarray, " D"]:
+    """Return for each event but the last whether the next one follows it, without a gap in t."""
+    same = conversation[1:] == conversation[:-1]
+    return same & ((time[1:] == time[:-1] + 1) | (time[1:] < 0) | (time[:-1] < 0))
 
 
 def _labels(numbered: Iterable[tuple[int, Conversation]]) -> _Labels:

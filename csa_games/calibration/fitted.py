@@ -1,4 +1,12 @@
-"""A base scenario with what a log tells in the place of what it assumed."""
+"""A base scenario with what a log tells in the place of what it assumed.
+
+Rows of probabilities are written with their intervals, ends rounded outwards, so that
+`solvers.robust` holds over just what the fit says. A row that was never seen stays what it is. If
+the base gives it an interval, that stays as well. If not, and the log does tell other reactions of
+the same intent (of signals: other signals), the interval is that of the estimates' prior, nearly
+everything: the log was the chance to see what follows, and nobody has. Of an intent that the log
+tells nothing of, rows are not in question: they are the base's, as sure as it is of them.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +30,7 @@ from csa_games.calibration.mapping import Mapping as Reading
 from csa_games.calibration.prior import REFUSAL, prior_row
 from csa_games.calibration.rows import NO_ROW, Layout, Row, layout
 from csa_games.errors import InputError
+from csa_games.intervals import ENDS, End, rows_at
 from csa_games.scenario import Scenario, scenario_from
 from csa_games.toml_text import toml_text
 
@@ -30,17 +39,11 @@ DIGITS = 6
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted scenario, the estimates in it by row, and what to know before believing them.
-
-    `kernels` and `channels` are the largest distances from an estimate to an end of its interval,
-    over the rows of each kind that the log tells something of: what `solvers.robust` takes.
-    """
+    """A fitted scenario, the estimates in it by row, and what to know before believing them."""
 
     scenario: Scenario
     rows: tuple[Row, ...]
     estimates: Estimates
-    kernels: float
-    channels: float
     remarks: tuple[str, ...]
 
 
@@ -93,17 +96,15 @@ def _assembled(
     """Return `base` with the estimates `found` of the rows `wanted`, and what to say of them."""
     if not found.n.any():
         raise InputError(_nothing_told(base, reading, counts))
+    found = _of_base(base, wanted, found)
     seen = {row.field for row, n in zip(wanted.rows, found.n, strict=True) if n > 0}
     tables = {
         row.field: _rounded(row, value)
         for row, value, n in zip(wanted.rows, found.value, found.n, strict=True)
         if n > 0
     }
+    low, high = _ends(wanted.rows, tables, found)
     remarks = tuple(_remarks(base, reading, counts, wanted, found, latent))
-    radii = {
-        kind: _radius(wanted.rows, found, kinds)
-        for kind, kinds in (("kernels", ("opening", "after")), ("channels", ("signal",)))
-    }
     content = base.model_dump(mode="json", exclude_none=True)
     content["name"] = f"{base.name.removesuffix('_fitted')[:33]}_fitted"
     content["title"] = f"{base.title.removesuffix(_FITTED)}{_FITTED}"
@@ -117,17 +118,25 @@ def _assembled(
         mine = [row for row in wanted.rows if row.field.startswith(f"{at}.")]
         if any(row.field in seen for row in mine):
             source = _source(reading, wanted, found, mine, part["kernel"]["source"], at)
-            part["kernel"] = {**kernel_content(part["kernel"], at, mine, tables), "source": source}
+            nothing = _emptied(part["kernel"])
+            part["kernel"] = {
+                **kernel_content(part["kernel"], at, mine, tables),
+                "low": kernel_content(nothing, at, mine, low),
+                "high": kernel_content(nothing, at, mine, high),
+                "source": source,
+            }
     for k, part in enumerate(content["channel"]):
         at = f"channel[{k}]"
         if at in seen:
             mine = [row for row in wanted.rows if row.field == at]
             source = _source(reading, wanted, found, mine, part["source"], at)
-            part.update(probabilities=tables[at], source=source)
+            part.update(probabilities=tables[at], low=low[at], high=high[at], source=source)
+        elif at in low:
+            part.update(low=low[at], high=high[at])
     if "priors" in seen:
         _set_priors(content["intents"], reading, wanted, found, tables["priors"])
     scenario = scenario_from(content, content["name"])
-    return Fitted(scenario, wanted.rows, found, radii["kernels"], radii["channels"], remarks)
+    return Fitted(scenario, wanted.rows, found, remarks)
 
 
 _FITTED = ", fitted to a log"
@@ -186,8 +195,8 @@ def _set_priors(
         value = priors.get(part["name"], 0.0)
         part["prior"] = {
             "value": value,
-            "low": min(value, float(np.floor(found.low[k, i] * 1e6) / 1e6)),
-            "high": max(value, float(np.ceil(found.high[k, i] * 1e6) / 1e6)),
+            "low": min(value, _down(found.low[k, i])),
+            "high": max(value, -_down(-found.high[k, i])),
             "source": source,
         }
 
@@ -215,10 +224,71 @@ def _distance(found: Estimates, k: int) -> float:
     return float(np.maximum(found.high[k] - found.value[k], found.value[k] - found.low[k]).max())
 
 
-def _radius(rows: Sequence[Row], found: Estimates, kinds: tuple[str, ...]) -> float:
-    """Return the largest distance of an interval's end over rows of `kinds` that were seen."""
-    told = [k for k, row in enumerate(rows) if row.kind in kinds and found.n[k] > 0]
-    return max((_distance(found, k) for k in told), default=0.0)
+def _of_base(base: Scenario, wanted: Layout, found: Estimates) -> Estimates:
+    """Return `found` with the base's intervals of rows that were never seen, where they stay.
+
+    That is where it has some, and where the log tells nothing of the kind: see the module.
+    """
+    told = {
+        (row.kind == "signal", i)
+        for row, n in zip(wanted.rows, found.n, strict=True)
+        if n > 0 and row.kind != "prior"
+        for i in row.intents
+    }
+    own = {end: _base_ends(base, end) for end in ENDS}
+    low, high = found.low.copy(), found.high.copy()
+    for k, row in enumerate(wanted.rows):
+        least, most = (own[end][row.field] for end in ENDS)
+        chance = row.kind != "prior" and {(row.kind == "signal", i) for i in row.intents} & told
+        if found.n[k] == 0 and (least != most or not chance):
+            low[k, : len(least)], high[k, : len(most)] = least, most
+    return replace(found, low=low, high=high)
+
+
+def _base_ends(base: Scenario, end: End) -> dict[str, tuple[float, ...]]:
+    """Return these ends of the intervals of all rows of the base, by field."""
+    there = rows_at(base, end)
+    ends = {row.field: row.base for row in (*kernel_rows(there), *channel_rows(there))}
+    given = [(getattr(part.prior, end), part.prior.value) for part in base.intents]
+    return ends | {"priors": tuple(value if bound is None else bound for bound, value in given)}
+
+
+def _ends(
+    rows: Sequence[Row], tables: Mapping[str, Mapping[str, float]], found: Estimates
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
+    """Return the low and the high ends of rows that have intervals, by field and outcome.
+
+    They are rounded outwards, and hold the values of `tables` or, of rows not there, of the base.
+    """
+    least: dict[str, dict[str, float]] = {}
+    most: dict[str, dict[str, float]] = {}
+    for k, row in enumerate(rows):
+        given = tables.get(row.field, dict(zip(row.outcomes, row.base, strict=True)))
+        possible = [b for b in range(len(row.outcomes)) if found.high[k, b] > 0]
+        if np.array_equal(found.low[k], found.high[k]):
+            continue
+        least[row.field], most[row.field] = {}, {}
+        for b in possible:
+            name = row.outcomes[b]
+            value = given.get(name, 0.0)
+            least[row.field][name] = min(value, _down(found.low[k, b]))
+            most[row.field][name] = max(value, -_down(-found.high[k, b]))
+    return least, most
+
+
+def _down(number: float) -> float:
+    """Return the largest number of few digits that is not above `number`."""
+    near = round(float(number), DIGITS)
+    return near if near <= number else round(near - 10**-DIGITS, DIGITS)
+
+
+def _emptied(kernel: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a kernel with nothing in its tables."""
+    after: dict[str, Any] = {
+        response: [{} for _ in rows] if isinstance(rows, list) else {}
+        for response, rows in kernel.get("after", {}).items()
+    }
+    return {"opening": {}, "after": after}
 
 
 def _typed(wanted: Layout, counts: Counts) -> Counts:
@@ -294,11 +364,9 @@ def _remarks(
         said += _of_mixture(reading, latent)
     elif untyped:
         said.append(f"{untyped:,} conversations have no type, and were not used.")
-    unseen = [
-        row.label
-        for row, n in zip(wanted.rows, found.n, strict=True)
-        if n == 0 and row.kind != "prior"
-    ]
+    unseen = [k for k, row in enumerate(wanted.rows) if found.n[k] == 0 and row.kind != "prior"]
+    anything = [wanted.rows[k].label for k in unseen if (found.low[k] < found.high[k]).any()]
+    certain = [wanted.rows[k].label for k in unseen if (found.low[k] == found.high[k]).all()]
     flat = [
         row.label
         for row, n, worth in zip(wanted.rows, found.n, found.effective, strict=True)
@@ -306,10 +374,15 @@ def _remarks(
     ]
     if flat:
         said.append(f"Seen, but what was seen hardly tells: {', '.join(flat)}.")
-    if unseen:
+    if anything:
         said.append(
-            f"Never seen, and left as they are with the intervals of their prior: "
-            f"{', '.join(unseen)}."
+            "Never seen, and left as they are with the intervals of their prior, in which a robust "
+            f"policy expects the worst: {', '.join(anything)}."
+        )
+    if certain:
+        said.append(
+            f"Never seen, nor anything of the kind, and as sure as {base.name} is of them: "
+            f"{', '.join(certain)}."
         )
     return said
 

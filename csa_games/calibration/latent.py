@@ -23,11 +23,13 @@ from csa_games.calibration.mixture import (
     Mixture,
     Sample,
     fit_mixture,
+    flat,
     held_out,
+    information,
+    inverted,
     matched,
     posterior,
     sample,
-    variances,
 )
 from csa_games.calibration.rows import NO_ROW, Layout
 from csa_games.errors import InputError
@@ -35,6 +37,7 @@ from csa_games.scenario import Scenario
 
 COMPARED = 5000  # conversations, at most, that numbers of kinds are compared on
 NEGLIGIBLE = 1e-6  # expected sightings that are none
+NOTABLE = 0.05  # of the largest change along a direction: what is named
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,18 @@ class Criteria:
 
     bic: float
     held_out: float
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Probabilities that the likelihood hardly moves with, if they change together.
+
+    `worth` is how many labelled sightings tell as much of it, less than 1. `changes` has their
+    changes, the largest being 1, by row and outcome; small ones are left out.
+    """
+
+    worth: float
+    changes: Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,7 @@ class Told:
     deff: Float[np.ndarray, " K"]  # by what to divide them
     mine: Int[np.ndarray, " K"]  # 1 for rows of latent intents
     criteria: Mapping[int, Criteria] = field(default_factory=dict)  # by number of kinds
+    flat: tuple[Direction, ...] = ()
 
 
 def contexts(base: Scenario, wanted: Layout, latent: Sequence[str]) -> Contexts:
@@ -169,8 +185,12 @@ def told(base: Scenario, wanted: Layout, gathered: Shown, draw: np.random.Genera
     mixture = fit_mixture(given, kinds, draw, begin=begin, allowed=allowed)
     if not (kind >= 0).any():
         mixture = matched(mixture, _expected(mixture, given), begin, allowed)
-    rows, deff, mine = _rows(base, wanted, contexts, mixture, given)
-    return Told(mixture, rows, deff, mine)
+    expected, known = _expected(mixture, given), information(mixture, given)
+    variance = inverted(mixture, given.context, known)
+    rows, deff, mine = _rows(base, wanted, contexts, mixture, expected, variance)
+    directions = zip(*flat(mixture, given.context, known, expected), strict=True)
+    unmoved = tuple(_direction(base, contexts, worth, change) for worth, change in directions)
+    return Told(mixture, rows, deff, mine, flat=unmoved)
 
 
 def compared(gathered: Shown, draw: np.random.Generator) -> dict[int, Criteria]:
@@ -218,12 +238,48 @@ def _expected(mixture: Mixture, given: Sample) -> Float[np.ndarray, "Z D"]:
     return total
 
 
+def _direction(
+    base: Scenario, contexts: Contexts, worth: float, change: Float[np.ndarray, " P"]
+) -> Direction:
+    """Return a flat direction with the names of what changes along it."""
+    kinds = len(contexts.latent)
+    who = [base.intents[i].name for i in contexts.latent]
+    changes: dict[str, dict[str, float]] = {}
+    for name, amount in zip(who, change[:kinds].tolist(), strict=True):
+        if abs(amount) >= NOTABLE:
+            changes.setdefault("shares", {})[name] = amount
+    for intent, row in zip(who, change[kinds:].reshape(kinds, -1), strict=True):
+        for (label, outcome), amount in zip(_named(base, contexts), row.tolist(), strict=True):
+            if abs(amount) >= NOTABLE:
+                changes.setdefault(f"{intent} {label}", {})[outcome] = amount
+    return Direction(float(worth), changes)
+
+
+def _named(base: Scenario, contexts: Contexts) -> list[tuple[str, str]]:
+    """Return what each column of a mixture is: a row, without whose it is, and an outcome."""
+    asks, signals = ([part.name for part in parts] for parts in (base.asks, base.signals))
+    times = len(np.unique(contexts.after[:, 0]))
+    labels = [
+        f"after {part.name}" + (f", turn {t + 1}" if times > 1 else "")
+        for t in range(times)
+        for part in base.responses
+    ]
+    return [
+        *((label, ask) for label in ("opens", *labels) for ask in asks),
+        *((f"asking {ask}", signal) for ask in asks for signal in signals),
+    ]
+
+
 def _rows(
-    base: Scenario, wanted: Layout, contexts: Contexts, mixture: Mixture, given: Sample
+    base: Scenario,
+    wanted: Layout,
+    contexts: Contexts,
+    mixture: Mixture,
+    expected: Float[np.ndarray, "Z D"],
+    variance: tuple[Float[np.ndarray, " Z"], Float[np.ndarray, "Z D"]],
 ) -> tuple[Float[np.ndarray, "K W"], Float[np.ndarray, " K"], Int[np.ndarray, " K"]]:
     """Return expected counts by row, by what to divide them, and whose rows are latent."""
-    expected = _expected(mixture, given)
-    of_weight, of_rows = variances(mixture, given)
+    of_weight, of_rows = variance
     rows, spread = np.zeros_like(wanted.base), np.zeros(len(wanted.base))
     mine = np.zeros(len(wanted.base), np.int64)
     for z, k, begin, row in _places(base, wanted, contexts):

@@ -17,7 +17,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, Annotated, Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
 
 from csa_games.errors import InputError
 from csa_games.files import replacing
@@ -26,11 +26,23 @@ from csa_games.scenario_errors import Expected, sentences, shown
 LONGEST_LABEL = 200  # characters
 LONGEST_LINE = 10_000_000  # bytes
 MOST_EVENTS = 10_000
+MOST_COVARIATES = 100
 
 Label = Annotated[
     str,
     Field(min_length=1, max_length=LONGEST_LABEL),
     Expected(f"a label of 1 to {LONGEST_LABEL} characters: logs hold no text"),
+]
+
+Covariates = Annotated[
+    dict[
+        Label,
+        Annotated[
+            bool | FiniteFloat | Label,
+            Expected(f"a number, true or false, or a label of 1 to {LONGEST_LABEL} characters"),
+        ],
+    ],
+    Field(max_length=MOST_COVARIATES),
 ]
 
 Progress = Callable[[int, int], None]
@@ -62,6 +74,8 @@ class Event(_Part):
     """What the user did next; where it is null, the ask of the next event."""
     propensity: Annotated[float, Field(gt=0, le=1)] | None = None
     """With what probability the assistant answered as it did, where it drew its answers."""
+    covariates: Covariates | None = None
+    """Numbers or labels that were known before the assistant answered, by name."""
 
 
 class Conversation(_Part):
@@ -77,6 +91,8 @@ class Conversation(_Part):
     """The turns in order."""
     outcome: JsonValue = None
     """What came of it, as the source has it."""
+    covariates: Covariates | None = None
+    """Numbers or labels that were known before the conversation began, by name."""
 
 
 def json_schema() -> dict[str, Any]:

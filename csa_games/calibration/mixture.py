@@ -223,9 +223,17 @@ def variances(
     with a first success, weights and the rows of the first round, of which only the survivors of
     each kind and the successes of both are told.
     """
+    return inverted(mixture, given.context, information(mixture, given))
+
+
+def information(mixture: Mixture, given: Sample) -> Float[np.ndarray, "P P"]:
+    """Return the information on logits, of weights and then of the rows of each kind.
+
+    The sum of the outer products of the scores of conversations.
+    """
     kinds, outcomes = mixture.rows.shape
     size = kinds * (outcomes + 1)
-    information = np.zeros((size, size))
+    total = np.zeros((size, size))
     same = given.context[:, None] == given.context  # an outcome's context
     for begin in range(0, len(given.seen), PIECE):
         part = slice(begin, begin + PIECE)
@@ -236,8 +244,17 @@ def variances(
         scores = np.concatenate(
             [share - mixture.weight, (share[:, :, None] * away).reshape(len(seen), -1)], axis=1
         )
-        information += scores.T @ (some.times[:, None] * scores)
-    free = _free(given.context, kinds)
+        total += scores.T @ (some.times[:, None] * scores)
+    return total
+
+
+def inverted(
+    mixture: Mixture, context: Int[np.ndarray, " D"], information: Float[np.ndarray, "P P"]
+) -> tuple[Float[np.ndarray, " Z"], Float[np.ndarray, "Z D"]]:
+    """Return the variances of weights and rows that the `information` on logits leaves."""
+    kinds, outcomes = mixture.rows.shape
+    same = context[:, None] == context  # an outcome's context
+    free = _free(context, kinds)
     scale, direction = np.linalg.eigh(free.T @ information @ free)
     along = free @ direction
     covariance = along / np.maximum(scale, FLAT * scale[-1]) @ along.T
@@ -251,6 +268,45 @@ def variances(
         at = kinds + z * outcomes + np.arange(outcomes)
         of_rows[z] = np.einsum("di,ij,dj->d", slope, covariance[np.ix_(at, at)], slope)
     return np.maximum(of_weight, 0.0), np.maximum(of_rows, 0.0)
+
+
+def flat(
+    mixture: Mixture,
+    context: Int[np.ndarray, " D"],
+    information: Float[np.ndarray, "P P"],
+    expected: Float[np.ndarray, "Z D"],
+) -> tuple[Float[np.ndarray, " F"], Float[np.ndarray, "F P"]]:
+    """Return the directions that conversations hardly tell, and how many sightings each is told by.
+
+    A direction is by how much weights, and then the rows of each kind, change together; its largest
+    change is 1. It is flat where the likelihood falls by less along it than it would if a single
+    sighting had a label: the information on x = 2 sqrt(p), in which that of n labelled sightings of
+    a row is n in all directions, is below 1. (Where it is below 1/π², logits are told less well
+    than Jeffreys' prior knows them.)
+
+    `expected` is how often each kind is expected to have shown each outcome. Outcomes of less than
+    one sighting are left out: at the end of its range a probability is told, though no slope shows
+    it, and of a row that was never met there is nothing to ask the likelihood.
+    """
+    kinds, outcomes = mixture.rows.shape
+    chance = np.concatenate([mixture.weight, mixture.rows.ravel()])
+    often = np.concatenate([mixture.weight * mixture.conversations, expected.ravel()])
+    later = 1 + np.arange(kinds)[:, None] * (int(context[-1]) + 1) + context
+    block = np.concatenate([np.zeros(kinds, np.int64), later.ravel()])
+    kept = np.flatnonzero(often >= 1)
+    root = np.sqrt(chance[kept])
+    whole = np.eye(len(kept))
+    for k in np.unique(block[kept]):  # probabilities of a block sum to 1, so that x has one length
+        mine = np.where(block[kept] == k, root, 0.0)
+        whole -= np.outer(mine, mine) / (mine @ mine)
+    size, basis = np.linalg.eigh(whole)
+    free = basis[:, size > 0.5]
+    of_root = information[np.ix_(kept, kept)] / np.outer(root, root)
+    worth, along = np.linalg.eigh(free.T @ of_root @ free)
+    told_by = np.maximum(worth[worth < 1], 0.0)
+    found = np.zeros((len(told_by), kinds * (outcomes + 1)))
+    found[:, kept] = (root[:, None] * (free @ along[:, worth < 1])).T
+    return told_by, found / np.abs(found).max(axis=1, keepdims=True, initial=LEAST)
 
 
 def _free(context: Int[np.ndarray, " D"], kinds: int) -> Float[np.ndarray, "P F"]:

@@ -23,6 +23,8 @@ from csa_games.cli.command import (
 )
 from csa_games.cli.compare import COMPARE
 from csa_games.cli.diff import DIFF
+from csa_games.cli.doubt import DOUBT
+from csa_games.cli.effect import EFFECT
 from csa_games.cli.efg import EFG
 from csa_games.cli.evaluate import EVALUATE
 from csa_games.cli.experiment import EXPERIMENT
@@ -47,6 +49,8 @@ COMMANDS: Commands = {
     "worth": WORTH,
     "fit": FIT,
     "evaluate": EVALUATE,
+    "effect": EFFECT,
+    "doubt": DOUBT,
     "sweep": SWEEP,
     "experiment": EXPERIMENT,
     "report": REPORT,

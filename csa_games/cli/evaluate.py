@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from csa_games.cli.command import DONE, FAILED_CHECK, Command, Outcome
-from csa_games.cli.fit import add_train, asked_scenario, reading_bytes
+from csa_games.cli.fit import add_train, base_scenario, reading_logs
 from csa_games.cli.output import clean, facts, grid, number, whole
 from csa_games.cli.progress import waiting
 from csa_games.errors import InputError
@@ -35,10 +35,10 @@ def evaluate_logs(args: argparse.Namespace) -> Outcome:
         raise InputError(f"--level: found {args.level}, expected a number between 0 and 1")
     if args.recorded is not None and args.policy is None:
         raise InputError("--recorded: is for the value of a policy, expected --policy as well")
-    reading, scenario = read_mapping(args.map), asked_scenario(args.scenario)
-    others = {asked: asked_scenario(asked) for asked in args.base}
+    reading, scenario = read_mapping(args.map), base_scenario(args.scenario)
+    others = {asked: base_scenario(asked) for asked in args.base}
     divided = None if args.train is None else split(args.train, args.seed, reading)
-    with reading_bytes() as progress:
+    with reading_logs() as progress:
         train, log = read_logged(
             args.logs, coder(reading, scenario), divided, progress, args.recorded or ""
         )
@@ -161,7 +161,7 @@ def _show(
         _show_value(console, found.off_policy, level)
     console.print()
     for remark in remarks:
-        console.print(clean(remark), soft_wrap=True)
+        console.print(clean(remark))
     if args.plots is not None:
         console.print(f"saved reliability diagrams in {clean(args.plots)}")
 
@@ -188,7 +188,7 @@ def _show_value(console: "Console", found: "OffPolicy", level: str) -> None:
     if found.refused:
         console.print("\nNo value is given:")
         for reason in found.refused:
-            console.print(clean(reason), soft_wrap=True)
+            console.print(clean(reason))
         return
     console.print()
     columns = {"all": found.values, **found.by_intent}
@@ -256,11 +256,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 EVALUATE = Command(
     "evaluate a fitted scenario, and a solved policy, on held-out conversations",
     (
-        "csa evaluate log.jsonl.gz --map map.toml --scenario fitted.toml --train 0.7",
-        "csa evaluate log.jsonl.gz --map map.toml --scenario fitted.toml --train 0.7 "
-        "--policy run --plots plots",
-        "csa evaluate new.jsonl --map map.toml --scenario fitted.toml --base crisis_guidance "
-        "--json",
+        "csa evaluate log.jsonl --map map.toml --scenario fitted.toml --train 0.7",
+        "csa evaluate log.jsonl --map map.toml --scenario fitted.toml --policy run",
+        "csa evaluate log.jsonl --map map.toml --scenario fitted.toml --plots plots",
     ),
     _arguments,
     evaluate_logs,

@@ -89,6 +89,7 @@ def _budgeted(found: "Budgeted") -> Rows:
 
 def _robustness(found: "Robustness") -> Rows:
     prior = _listed(found.worst_prior)
+    yield "in doubt", "; ".join(found.doubts) or "nothing"
     if not (found.worst_kernels or found.worst_channels):
         yield "worst case", f"{found.value:.6g}, with the prior {prior}"
     else:

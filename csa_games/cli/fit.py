@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from csa_games.cli.command import DONE, FAILED_CHECK, Command, Outcome
 from csa_games.cli.output import clean, facts, grid, number, whole
 from csa_games.cli.progress import SECONDS_BETWEEN_LINES, waiting
+from csa_games.cli.untold import show_untold, untold_numbers
 from csa_games.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from csa_games.calibration.check import Survey
     from csa_games.calibration.fitted import Fitted
+    from csa_games.calibration.identify import Identifiability
     from csa_games.scenario import Scenario
 
 
@@ -30,6 +32,7 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
     from csa_games.calibration.check import check, surveyed
     from csa_games.calibration.codes import coder
     from csa_games.calibration.fitted import fit, fittable, fitted_toml
+    from csa_games.calibration.identify import identify
     from csa_games.calibration.latent import Shown, compared, contexts, told
     from csa_games.calibration.mapping import read_mapping
     from csa_games.calibration.split import split
@@ -37,13 +40,13 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
 
     if not args.check and args.out is None:
         raise InputError("-o: is missing, expected the file to write the fitted scenario to")
-    reading, base = read_mapping(args.map), asked_scenario(args.base)
+    reading, base = read_mapping(args.map), base_scenario(args.base)
     wanted = fittable(base, reading)
     codes = coder(reading, base)
     gathered = Shown(contexts(base, wanted, reading.latent)) if reading.latent else None
     each = None if gathered is None or args.check else gathered.add
     keep = None if args.train is None else split(args.train, args.seed, reading).trains
-    with reading_bytes() as progress:
+    with reading_logs() as progress:
         survey, counts = surveyed(args.logs, codes, wanted, progress, each, keep)
     if args.check:
         data = asdict(survey) | {"ok": not survey.faults}
@@ -57,22 +60,24 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
             latent = told(base, wanted, gathered, draw)
             latent = replace(latent, criteria=compared(gathered, draw))
     fitted = fit(base, reading, wanted, counts, level=args.level, latent=latent)
+    untold = identify(fitted, reading, latent)
     write_file(args.out, fitted_toml(fitted).encode())
     data = {"scenario": args.out, "conversations": survey.conversations, "events": survey.events}
     return Outcome(
-        data | _numbers(fitted), lambda console: _show_fitted(console, fitted, args.out, survey)
+        data | _numbers(fitted) | {"untold": untold_numbers(untold)},
+        lambda console: _show_fitted(console, fitted, untold, args.out, survey),
     )
 
 
-def asked_scenario(asked: str) -> "Scenario":
-    """Return the scenario, built-in or in a file, that a command was given."""
+def base_scenario(asked: str) -> "Scenario":
+    """Return the scenario of that name or in that file."""
     from csa_games.scenario import builtin_scenarios, read_scenario
 
     return read_scenario(builtin_scenarios().get(asked, Path(asked)))
 
 
 @contextmanager
-def reading_bytes() -> Iterator[Callable[[int, int], None]]:
+def reading_logs() -> Iterator[Callable[[int, int], None]]:
     """Yield a function that shows how far a log is read: a bar, or a line now and then."""
     if sys.stderr.isatty():
         from csa_games.cli.progress import counting
@@ -102,8 +107,6 @@ def _numbers(fitted: "Fitted") -> dict[str, Any]:
     }
     return {
         "estimates": rows,
-        "kernels": fitted.kernels,
-        "channels": fitted.channels,
         "remarks": fitted.remarks,
     }
 
@@ -127,7 +130,9 @@ def _show_survey(console: "Console", survey: "Survey") -> None:
         console.print(f"and {whole(survey.more_faults)} further faults")
 
 
-def _show_fitted(console: "Console", fitted: "Fitted", out: str, survey: "Survey") -> None:
+def _show_fitted(
+    console: "Console", fitted: "Fitted", untold: "Identifiability", out: str, survey: "Survey"
+) -> None:
     from csa_games.calibration.fitted import listed
 
     rows = []
@@ -141,15 +146,10 @@ def _show_fitted(console: "Console", fitted: "Fitted", out: str, survey: "Survey
     console.print()
     for remark in fitted.remarks:
         console.print(clean(remark))
-    doubts = "".join(
-        f" --{name} {radius:.4f}"
-        for name, radius in (("kernels", fitted.kernels), ("channels", fitted.channels))
-        if radius > 0
-    )
+    show_untold(console, untold)
     console.print(
-        f"\nsaved {clean(out)}\n"
-        f"Next: csa solve {clean(shlex.quote(out))} --method robust{doubts}\n"
-        "      (within these distances lies every interval of a row that was seen)",
+        f"\nsaved {clean(out)}\nNext: csa solve {clean(shlex.quote(out))} --method robust\n"
+        f"      csa doubt {clean(shlex.quote(out))}",
         soft_wrap=True,
     )
 

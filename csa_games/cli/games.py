@@ -172,6 +172,7 @@ def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> 
     from csa_games.evidence import sourced, totals
     from csa_games.guard.explain import reader_in_words
     from csa_games.guard.signals import reader_from
+    from csa_games.intervals import ENDS, rows_at
     from csa_games.words import counted
 
     table = tables(scenario)
@@ -201,11 +202,13 @@ def _show_scenario(console: "Console", scenario: "Scenario", sizes: "Sizes") -> 
         readers = [(it.name, f"{it.kind} to {it.gives}", reader_in_words(it)) for it in read]
         console.print(_parts(("reader", "", ""), readers))
 
-    if kernels := list(_reactions(scenario, table)):
+    ends = [tables(rows_at(scenario, end)) for end in ENDS]
+    if kernels := list(_reactions(scenario, table, *ends)):
         asks = [ask.name for ask in scenario.asks]
         console.print(grid(("intent", *asks), kernels, title="Reactions"), "")
     signals = [signal.name for signal in scenario.signals]
-    heard = list(_grouped(scenario, table, table.signal[None]))
+    verdicts = [part.signal[None] for part in (table, *ends)]
+    heard = list(_grouped(scenario, table, *verdicts))
     console.print(grid(("intent: asks", *signals), heard, title="Signal probabilities"), "")
     responses = [response.name for response in scenario.responses]
     for component in ("satisfaction", "risk", "cost"):
@@ -291,22 +294,34 @@ def _range(quantity: "Quantity") -> str:
     return f" [{low}, {high}]"
 
 
-def _reactions(scenario: "Scenario", table: "Tables") -> Iterator[tuple[str, ...]]:
+def _reactions(scenario: "Scenario", *table: "Tables") -> Iterator[tuple[str, ...]]:
     """Yield, for each kernel, the probabilities of its first asks and of those after a response.
 
-    A number for each turn where they differ. Of a kernel with one ask there is nothing to tell.
+    The table is followed by those of the low and the high ends. A number for each turn where they
+    differ. Of a kernel with one ask there is nothing to tell.
     """
+    asks = range(len(scenario.asks))
     for i, intent in enumerate(scenario.intents):
         if intent.kernel is None or len(intent.asks) == 1:
             continue
-        yield (f"{intent.name}: first", *(f"{share:g}" for share in table.opening[i]))
+        first = [part.opening[i : i + 1] for part in table]
+        yield (f"{intent.name}: first", *(_within([row[:, b] for row in first]) for b in asks))
         for r, response in enumerate(scenario.responses):
             if not response.ends and scenario.turns > 1:
-                rows = table.after[: scenario.turns - 1, r, i]
+                rows = [part.after[: scenario.turns - 1, r, i] for part in table]
                 yield (
                     f"{intent.name}: after {response.name}",
-                    *(_per_turn(rows[:, b]) for b in range(rows.shape[1])),
+                    *(_within([row[:, b] for row in rows]) for b in asks),
                 )
+
+
+def _within(numbers: "Sequence[np.ndarray]") -> str:
+    """Return a number, or one for each turn, and its interval, if it and its ends are given."""
+    value, *ends = numbers
+    if not ends or (ends[0] == ends[1]).all():
+        return _per_turn(value)
+    short = ", ".join(f"{share:.3g}" for share in dict.fromkeys(value.tolist()))
+    return f"{short} [{ends[0].min():.3g}, {ends[1].max():.3g}]"
 
 
 def _memory(needed: int) -> str:
@@ -324,20 +339,25 @@ def _parts(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
 
 
 def _grouped(
-    scenario: "Scenario", table: "Tables", cells: "np.ndarray"
+    scenario: "Scenario", table: "Tables", *cells: "np.ndarray"
 ) -> Iterator[tuple[str, ...]]:
-    """Yield a row per intent and group of its asks with equal numbers; cells [H, T, B, columns]."""
+    """Yield a row per intent and group of its asks with equal numbers; cells [H, T, B, columns].
+
+    They may be followed by the low and the high ends of their intervals.
+    """
     talking = [b for b, ask in enumerate(scenario.asks) if ask.ends is None]
     for i, intent in enumerate(scenario.intents):
         groups: dict[bytes, list[int]] = {}
         for b in talking:
             if table.legal[i, b]:
-                groups.setdefault(cells[:, i, b].tobytes(), []).append(b)
+                numbers = b"".join(part[:, i, b].tobytes() for part in cells)
+                groups.setdefault(numbers, []).append(b)
         for asks in groups.values():
             names = ", ".join(scenario.asks[b].name for b in asks)
             label = intent.name if len(groups) == 1 else f"{intent.name}: {names}"
-            row = cells[:, i, asks[0]]
-            yield (label, *(_per_turn(row[:, k]) for k in range(row.shape[1])))
+            rows = [part[:, i, asks[0]] for part in cells]
+            columns = range(rows[0].shape[1])
+            yield (label, *(_within([row[:, k] for row in rows]) for k in columns))
 
 
 def _own_payoffs(scenario: "Scenario", table: "Tables", intents: "Sequence[Intent]") -> "Table":

@@ -95,13 +95,15 @@ def add_method(parser: argparse.ArgumentParser) -> None:
         "--kernels",
         type=float,
         metavar="R",
-        help="how far every reaction probability of kernels may be off",
+        help="how far every reaction probability of kernels may be off, in place of the intervals "
+        "in the scenario's file (0: not at all)",
     )
     robust.add_argument(
         "--channels",
         type=float,
         metavar="R",
-        help="how far every probability of a signal may be off, where the classifier drifts",
+        help="how far every probability of a signal may be off, where the classifier drifts, in "
+        "place of the intervals in the scenario's file (0: not at all)",
     )
     robust.add_argument(
         "--payoffs",

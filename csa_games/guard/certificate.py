@@ -20,6 +20,7 @@ from csa_games.guard.keys import Turn, state_key, user_key
 
 Numbers = Sequence[float]
 
+MOST_TURNS = 50  # of a conversation, as scenario files have it
 ROUNDING = 1e-9  # how far probabilities may be off 1, as in scenario files
 
 
@@ -85,6 +86,8 @@ def dialogue_from(scenario: Any) -> Dialogue:
     TypeError, ValueError or IndexError when the content is no scenario.
     """
     H = scenario["turns"]
+    if not isinstance(H, int) or not 1 <= H <= MOST_TURNS:
+        raise ValueError(f"turns: found {H!r}, expected a whole number from 1 to {MOST_TURNS}")
     intents = [part["name"] for part in scenario["intents"]]
     asks = [part["name"] for part in scenario["asks"]]
     signals = [part["name"] for part in scenario["signals"]]
@@ -281,7 +284,7 @@ def examine(
     nobody gets to.
     """
     R = len(dialogue.responses)
-    states = user_states(dialogue)
+    states = dict(user_states(dialogue))
     trembling = {
         key: [(1 - epsilon) * p + epsilon / R for p in row] for key, row in assistant.items()
     }
@@ -312,23 +315,24 @@ def _best(values: Numbers, epsilon: float) -> float:
     return (1 - epsilon) * max(values) + epsilon * sum(values) / len(values)
 
 
-def user_states(dialogue: Dialogue) -> dict[str, list[int]]:
-    """Return the key of every information set of the strategic intents, with the legal asks."""
-    d = dialogue
-    states: dict[str, list[int]] = {}
+def user_states(dialogue: Dialogue) -> Iterator[tuple[str, list[int]]]:
+    """Yield the key of every information set of the strategic intents, with the legal asks.
 
-    def turn(i: int, public: tuple[tuple[str, str], ...]) -> None:
-        states[user_key(d.intents[i], public)] = d.legal[i]
+    There may be far more than anybody has rows for, where a scenario is not what was exported.
+    """
+    d = dialogue
+
+    def turn(i: int, public: tuple[tuple[str, str], ...]) -> Iterator[tuple[str, list[int]]]:
+        yield user_key(d.intents[i], public), d.legal[i]
         if len(public) + 1 < d.turns:
             for b in d.legal[i]:
                 for r, response in enumerate(d.responses):
                     if not d.ends[b] and not d.closes[r]:
-                        turn(i, (*public, (d.asks[b], response)))
+                        yield from turn(i, (*public, (d.asks[b], response)))
 
     for i, prior in enumerate(d.prior):
         if d.strategic[i] and prior > 0:
-            turn(i, ())
-    return states
+            yield from turn(i, ())
 
 
 def _row(rows: Mapping[str, Numbers], key: str) -> Numbers:

@@ -251,7 +251,12 @@ def _distributions(
             yield f"{ROWS}: the row {key} is marked {row.trust!r}, which such a row cannot be"
         if not _proper(row.probabilities):
             yield _improper(key, row.probabilities)
-    states = user_states(dialogue)
+    states: dict[str, list[int]] = {}
+    for key, legal in user_states(dialogue):
+        if key not in users:
+            yield f"{ROWS}: there is no row for {key}, a state that the scenario can reach"
+            return
+        states[key] = legal
     for key, probabilities in users.items():
         if key not in states:
             yield f"{ROWS}: the user row {key} stands for no state that the scenario can reach"

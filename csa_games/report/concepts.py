@@ -121,6 +121,7 @@ def _robustness(game: Game, solution: Solution, found: Robustness) -> Concept:
         worst.append(join([f"{name} {number(w)}" for name, w in found.worst_weights.items()]))
     if doubted:
         worst.append(f"other reactions or signals of {join(doubted)}, which are kept with the run")
+    allowed = f" ({'; '.join(found.doubts)})" if found.doubts else ""
     bound = (
         f"Reactions and signals were in doubt as well, so that {_down(found.value)} is a lower "
         f"bound; in the worst case that was found the policy gets {number(found.found)}, and the "
@@ -129,7 +130,8 @@ def _robustness(game: Game, solution: Solution, found: Robustness) -> Concept:
     return Concept(
         "If the scenario's numbers are off",
         (
-            f"Over all that was allowed for, the assistant expects at least {_down(found.value)}, "
+            f"Over all that was allowed for{allowed}, the assistant expects at least "
+            f"{_down(found.value)}, "
             "and no policy can raise that. The worst case"
             f"{' that was found' if doubted else ''} is {'; '.join(worst)}.",
             f"If the scenario is right as it is, the policy guarantees {_down(found.nominal)}, "
