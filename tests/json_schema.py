@@ -74,6 +74,9 @@ def violations(value: Any, schema: dict, root: dict, where: str = "$") -> Iterat
                 high = keyword == "maxLength" and len(value) > rule
                 if low or high or (keyword == "pattern" and not re.search(rule, value)):
                     yield f"{where} breaks {keyword} {rule}"
+            case "exclusiveMinimum" if isinstance(value, int | float):
+                if not value > rule:
+                    yield f"{where} breaks {keyword} {rule}"
             case "minimum" | "maximum" if isinstance(value, int | float):
                 fits = value >= rule if keyword == "minimum" else value <= rule
                 if not fits:  # so that nan does not
@@ -85,6 +88,6 @@ def violations(value: Any, schema: dict, root: dict, where: str = "$") -> Iterat
 KNOWN = {
     "properties", "patternProperties", "additionalProperties", "propertyNames", "required",
     "items", "minItems", "maxItems", "minProperties", "maxProperties", "minLength", "maxLength",
-    "pattern", "minimum", "maximum",
+    "pattern", "minimum", "maximum", "exclusiveMinimum",
 }  # fmt: skip
 """Keywords that say nothing about values of another type than theirs."""

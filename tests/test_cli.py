@@ -83,7 +83,7 @@ def test_every_command_of_the_design_is_there():
         *("sweep", "experiment", "worth", "doubt"),
         *("guard check", "guard replay", "guard drift"),
         *("guard serve", "guard try", "guard nemo"),
-        *("diff", "sign", "keys new", "keys show", "fit", "effect"),
+        *("diff", "sign", "keys new", "keys show", "fit", "effect", "evaluate"),
     }
 
 
@@ -141,6 +141,10 @@ def commands(run: Path, bundle: Path, folder: Path) -> dict[str, list[str]]:
             *("effect", str(folder / "log.jsonl"), "--map", str(folder / "map.toml")),
             *("--base", "csa_oneshot", "--of", "refuse", "--outcome", "score"),
         ],
+        "evaluate": [
+            *("evaluate", str(folder / "log.jsonl"), "--map", str(folder / "map.toml")),
+            *("--scenario", "csa_oneshot"),
+        ],
         "experiment": ["experiment"],
         "worth": ["worth", "csa_oneshot"],
         "doubt": ["doubt", "csa_oneshot", "--target", "1e-3"],
@@ -194,8 +198,8 @@ def test_every_command_in_text_and_in_json(name, run, bundle, tmp_path, capsys):
     if name == "efg check":
         assert main(["efg", "export", "csa_oneshot", str(tmp_path / "in.efg")]) == 0
         capsys.readouterr()
-    if name in ("fit", "effect"):
-        (tmp_path / "log.jsonl").write_text(LOG if name == "fit" else SCORES)
+    if name in ("fit", "effect", "evaluate"):
+        (tmp_path / "log.jsonl").write_text(SCORES if name == "effect" else LOG)
         (tmp_path / "map.toml").write_text(MAP)
     if name in ("guard replay", "guard drift"):
         with AuditLog(tmp_path / "log") as log:

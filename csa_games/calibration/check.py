@@ -57,15 +57,18 @@ def surveyed(
     layout: Layout,
     progress: Progress | None = None,
     each: Callable[[Codes], None] | None = None,
+    keep: Callable[[Conversation], bool] | None = None,
 ) -> tuple[Survey, Counts]:
     """Return what is in the logs at `paths`, and their counts, closed; `each` takes the pieces.
+
+    With `keep`, conversations that it says no to are passed over.
 
     One pass, in the memory of `PIECE` conversations. What is wrong is not counted, but for
     conversations with a label that nothing maps: all else in them is.
     """
     found, total = _Found(), nothing(layout)
     for path in paths:
-        for piece in pieces(path, coder, found, progress):
+        for piece in pieces(path, coder, found, progress, keep):
             total = merged(total, count(piece, layout))
             if each is not None:
                 each(piece)
@@ -89,11 +92,15 @@ def check(survey: Survey) -> None:
 
 
 def pieces(
-    path: Path | str, coder: Coder, found: _Found, progress: Progress | None
+    path: Path | str,
+    coder: Coder,
+    found: _Found,
+    progress: Progress | None,
+    keep: Callable[[Conversation], bool] | None = None,
 ) -> Iterator[Codes]:
     """Yield the log at `path` as numbers, piece by piece, noting on the way what is in it."""
     found.file = str(path)
-    stream = _sound(lines(path, progress), found)
+    stream = _sound(lines(path, progress), found, keep)
     while True:
         piece, faults = codes.encode(coder, islice(stream, PIECE))
         if not len(piece.intent):
@@ -113,13 +120,15 @@ def pieces(
 
 
 def _sound(
-    numbered: Iterable[tuple[int, Conversation | str]], found: _Found
+    numbered: Iterable[tuple[int, Conversation | str]],
+    found: _Found,
+    keep: Callable[[Conversation], bool] | None,
 ) -> Iterator[tuple[int, Conversation]]:
-    """Yield the lines that hold a conversation, and note the faults of the others."""
+    """Yield the lines that hold a conversation to keep, and note the faults of the others."""
     for line, one in numbered:
         if isinstance(one, str):
             found.fault(one)
-        else:
+        elif keep is None or keep(one):
             found.ids.add(hash(one.id))
             yield line, one
 

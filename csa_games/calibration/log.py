@@ -73,6 +73,8 @@ class Event(_Part):
     """A finer label or score of the answer."""
     reaction: Label | None = None
     """What the user did next; where it is null, the ask of the next event."""
+    propensity: Annotated[float, Field(gt=0, le=1)] | None = None
+    """With what probability the assistant answered as it did, where it drew its answers."""
     covariates: Covariates | None = None
     """Numbers or labels that were known before the assistant answered, by name."""
 

@@ -26,6 +26,7 @@ from csa_games.cli.diff import DIFF
 from csa_games.cli.doubt import DOUBT
 from csa_games.cli.effect import EFFECT
 from csa_games.cli.efg import EFG
+from csa_games.cli.evaluate import EVALUATE
 from csa_games.cli.experiment import EXPERIMENT
 from csa_games.cli.fit import FIT
 from csa_games.cli.frontier import FRONTIER
@@ -47,6 +48,7 @@ COMMANDS: Commands = {
     "frontier": FRONTIER,
     "worth": WORTH,
     "fit": FIT,
+    "evaluate": EVALUATE,
     "effect": EFFECT,
     "doubt": DOUBT,
     "sweep": SWEEP,

@@ -43,6 +43,7 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
     from csa_games.calibration.latent import Shown, compared, contexts, told
     from csa_games.calibration.mapping import read_mapping
     from csa_games.calibration.onset import Onsets
+    from csa_games.calibration.split import split
     from csa_games.files import write_file
 
     if not args.check and args.out is None:
@@ -64,8 +65,9 @@ def fit_logs(args: argparse.Namespace) -> Outcome:
         for add in parts:
             add(piece)
 
+    keep = None if args.train is None else split(args.train, args.seed, reading).trains
     with reading_logs() as progress:
-        survey, counts = surveyed(args.logs, codes, wanted, progress, each)
+        survey, counts = surveyed(args.logs, codes, wanted, progress, each, keep)
     hazards = onsets.hazards(np.random.default_rng([args.seed, 3]), level=args.level)
     if args.check:
         choices = {name: part.n for name, part in quantal.choices.items()}
@@ -296,8 +298,14 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="of all that is drawn at random: starts, and what intervals are drawn from (0)",
+        help="of all that is drawn at random: starts, what intervals are drawn from, --train (0)",
     )
+    add_train(parser, "fit to this share of the conversations; csa evaluate takes the others")
+
+
+def add_train(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add --train, which fitting and evaluating share with --seed."""
+    parser.add_argument("--train", type=float, metavar="SHARE", help=what)
 
 
 FIT = Command(
