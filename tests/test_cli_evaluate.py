@@ -277,3 +277,25 @@ def test_propensities_are_read_and_written(tmp_path):
     (tmp_path / "log").write_text(json.dumps({"id": "c", "events": [event | {"propensity": 0}]}))
     with pytest.raises(InputError, match="propensity"):
         list(read(tmp_path / "log"))
+
+
+def test_a_mixture_of_latent_intents_predicts_better_than_frequencies(
+    tmp_path, monkeypatch, capsys
+):
+    # Where intents are hardly told apart, rows of a mixture are worth little; their values must
+    # still be those that the likelihood prefers, or others predict better.
+    monkeypatch.chdir(tmp_path)
+    truth = read_scenario(builtin_scenarios()["crisis_guidance"])
+    drawn = conversations(simulate(truth, 3000, np.random.default_rng(0)), truth)
+    write_jsonl("log.jsonl", (one.model_copy(update={"type": None}) for one in drawn))
+    mapping = MAP | {"latent": ["benign", "distressed"]}
+    (tmp_path / "map.toml").write_text(toml_text(mapping))
+    log = ("log.jsonl", "--map", "map.toml", "--train", "0.5")
+    assert main(["fit", *log, "--base", "crisis_guidance", "-o", "fitted.toml"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", *log, "--scenario", "fitted.toml", "--json"]) == 0
+    told = {
+        one["account"]: one["less"] for one in json.loads(capsys.readouterr().out)["likelihoods"]
+    }
+    assert told["marginal frequencies"]["low"] > 0
+    assert told["uniform"]["low"] > 0

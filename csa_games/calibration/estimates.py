@@ -12,8 +12,10 @@ independent ones is the design effect (Rao & Scott 1992, averaged over outcomes)
 
     deff = G/(G-1) sum_b sum_g (n_gb - p_b n_g)^2 / (n sum_b p_b (1 - p_b)),
 
-times the squared ratio of Student's t with G-1 degrees of freedom to the normal quantile. Counts
-are divided by it where it is above 1. A row of a single cluster counts as one observation.
+times the squared ratio of Student's t with G-1 degrees of freedom to the normal quantile. For
+intervals, counts are divided by it where it is above 1; a row of a single cluster counts as one
+observation. Values are posterior means of the counts themselves: that observations resemble each
+other makes them tell less, and nothing else likelier. An interval holds its value in any case.
 
 Intervals are equal-tailed quantiles of the marginal Beta posteriors, from 0 where nothing and up to
 1 where everything was seen (Brown, Cai & DasGupta 2001). Guaranteed is their posterior probability
@@ -96,9 +98,12 @@ def dirichlet(
     """
     n = seen.sum(axis=1)
     worth = seen / deff[:, None]
-    alpha = prior_of(base) + worth
+    prior = prior_of(base)
+    often = prior + seen
+    value = often / np.maximum(often.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    value = np.where(n[:, None] > 0, value, base)
+    alpha = prior + worth
     total = alpha.sum(axis=1, keepdims=True)
-    value = np.where(n[:, None] > 0, alpha / np.where(total > 0, total, 1.0), base)
     low, high = beta_interval(alpha, total - alpha, level)
     never, always = worth == 0, (worth > 0) & (seen == n[:, None])
     low = np.where(never & (n[:, None] > 0), 0.0, low)

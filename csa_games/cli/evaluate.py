@@ -107,39 +107,35 @@ def _show(
     console: "Console", found: "Evaluation", remarks: list[str], args: argparse.Namespace
 ) -> None:
     kinds = list(found.likelihoods[0].by_kind)
+    impossible = any(one.impossible for one in found.likelihoods)
     rows = [
         (
             one.account,
             number(one.per_event.value),
             *(number(one.by_kind[kind]) for kind in kinds),
             "" if one.less is None else _spelled(one.less),
-            whole(one.impossible),
+            *([whole(one.impossible)] if impossible else []),
         )
         for one in found.likelihoods
     ]
     level = f"{args.level:.0%}"
-    console.print(
-        grid(
-            ["log-likelihood per event", "all", *kinds, f"scenario more by, {level}", "impossible"],
-            rows,
-        )
-    )
+    console.print("log-likelihood per event, and by how much that of the scenario is higher")
+    last = ["impossible"] if impossible else []
+    console.print(grid(["", "all", *kinds, f"by, {level}", *last], rows))
     console.print()
     rows = [
         (
             one.kind,
             one.event,
             number(one.brier),
-            number(one.reliability),
-            number(one.resolution),
             number(one.error),
             _spelled(one.excess),
             f"{sum(part.holds for part in one.bins)} of {len(one.bins)}",
         )
         for one in found.reliabilities
     ]
-    headings = ["predicted", "event", "Brier", "reliability", "resolution", "error"]
-    console.print(grid([*headings, f"came more by, {level}", "bins hold"], rows, left=2))
+    headings = ["predicted", "event", "Brier", "error", f"came more by, {level}", "bins hold"]
+    console.print(grid(headings, rows, left=2))
     if found.seen:
         console.print()
         rows = [
@@ -148,13 +144,13 @@ def _show(
                 whole(one.answers),
                 number(one.value),
                 number(one.guaranteed),
-                number(one.less),
-                number(one.distance),
+                *([] if args.policy is None else [number(one.less), number(one.distance)]),
                 "–" if one.observed is None else _spelled(one.observed),
             )
             for one in found.seen
         ]
-        headings = ["policy of", "answers", "value", "guaranteed", "solved more by", "differs"]
+        headings = ["policy of", "answers", "value", "guaranteed"]
+        headings += [] if args.policy is None else ["solved by", "differs"]
         console.print(grid([*headings, f"observed, {level}"], rows))
     if found.off_policy is not None:
         console.print()
