@@ -74,6 +74,9 @@ def _on(level: Level | Grid, mesh: Mesh) -> Level | Grid:
 
 
 def _put(level: Level | Grid, rows: Array) -> Array:
-    if isinstance(level, Grid) and level.mesh is not None:
-        return jax.device_put(rows, NamedSharding(level.mesh, _SPLIT))
-    return rows
+    if not isinstance(level, Grid) or level.mesh is None:
+        return rows
+    split = NamedSharding(level.mesh, _SPLIT)
+    if isinstance(rows, jax.core.Tracer):  # being compiled, it is not moved but made there
+        return jax.lax.with_sharding_constraint(rows, split)
+    return jax.device_put(rows, split)
