@@ -18,7 +18,7 @@ from csa_games.cli import main
 from csa_games.dialogue import dialogue_game, in_security_class, sizes
 from csa_games.evidence import sourced, totals
 from csa_games.rules import Decision, Terminal, walk
-from experiments.speed import batch, measure, race, results
+from experiments.speed import batch, gpu, measure, race, results
 from experiments.speed.bar import bar
 from experiments.speed.games import (
     DIALOGUES,
@@ -497,3 +497,14 @@ def test_every_package_of_the_peers_has_one_version():
 def test_games_are_named_once():
     assert not set(OPENSPIEL) & set(DIALOGUES)
     assert set(results.ON_CPU) < set(results.GAMES)
+
+
+def test_the_command_for_a_gpu_runs_without_one(tmp_path, capsys):
+    assert gpu.main(["--quick", "--games", "kuhn", "--out", str(tmp_path)]) == 0
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert [r["engine"] for r in written["records"]] == ["csa", "csa-float32"]
+    assert {r["status"] for r in written["records"]} == {"ok"}
+    (said,) = written["checks"]
+    assert "kuhn: two runs on cpu have the same bits" in said
+    assert said in capsys.readouterr().err
+    assert "no GPU in this run" in (tmp_path / "speed.md").read_text()

@@ -105,7 +105,7 @@ def markdown(results: Results, tables: Mapping[str, Table]) -> str:
             "Many priors at once against the machine",
             "Bytes as above; operations as XLA counts them. Nothing runs faster than the largest "
             "of the times that these take: the bytes from memory where a batch streams through, "
-            "from the cache where it stays there. Times one is that time over an iteration of a single "
+            "from the cache where it stays there. Times one is that over an iteration of a single "
             "one. A product of matrices multiplies and adds in one instruction, on all lanes; "
             "divisions, comparisons and selections, of which regret matching is made, do not.",
         ),
