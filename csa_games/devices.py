@@ -24,14 +24,20 @@ _EVERYWHERE = PartitionSpec()  # type: ignore[no-untyped-call]
 _SPLIT = PartitionSpec("histories")  # type: ignore[no-untyped-call]
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def use_all_cores() -> None:
     """Make JAX take each core that this process may use for a device, which large games share.
 
     Where JAX has devices already, it keeps them.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", cores)  # type: ignore[no-untyped-call]
+        jax.config.update("jax_num_cpu_devices", cores())  # type: ignore[no-untyped-call]
 
 
 def spread(form: SequenceForm) -> SequenceForm:
@@ -74,6 +80,9 @@ def _on(level: Level | Grid, mesh: Mesh) -> Level | Grid:
 
 
 def _put(level: Level | Grid, rows: Array) -> Array:
-    if isinstance(level, Grid) and level.mesh is not None:
-        return jax.device_put(rows, NamedSharding(level.mesh, _SPLIT))
-    return rows
+    if not isinstance(level, Grid) or level.mesh is None:
+        return rows
+    split = NamedSharding(level.mesh, _SPLIT)
+    if isinstance(rows, jax.core.Tracer):  # being compiled, it is not moved but made there
+        return jax.lax.with_sharding_constraint(rows, split)  # type: ignore[no-untyped-call]
+    return jax.device_put(rows, split)

@@ -58,18 +58,19 @@ def value_and_gap(
         rows_of(treeplex, np.asarray(table, np.float64))
         for treeplex, table in zip(form.treeplex, policy, strict=True)
     )
-    if not is_looped(form):
-        worth, best = _worth(form, (first, second))
-        return np.asarray(worth), np.asarray(best) - np.asarray(worth)
-    return value_and_gap_on_device(form, placed(form, (first, second)))
+    return value_and_gap_of_rows(form, (first, second))
 
 
-def value_and_gap_on_device(
+def value_and_gap_of_rows(
     form: SequenceForm, policy: tuple[Rows, Rows]
 ) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
-    """Return `value_and_gap` of rows in float64 that may be too large for whole arrays."""
-    with jax.enable_x64(True):
-        worth, best = jax.device_get(_compiled_worth(everywhere(form, form), policy))
+    """Return `value_and_gap` of rows in float64: numpy's, and JAX's of a form that is looped."""
+    if not is_looped(form):
+        worth, best = _worth(form, policy)
+    else:  # block by block, for whole arrays may be too large
+        with jax.enable_x64(True):
+            ready = everywhere(form, form)
+            worth, best = jax.device_get(_compiled_worth(ready, placed(form, policy)))
     return np.asarray(worth), np.asarray(best) - np.asarray(worth)
 
 

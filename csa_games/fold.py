@@ -22,11 +22,13 @@ from csa_games.arrays import Array, namespace
 from csa_games.game import ASSISTANT, CoupledForm, Grid, Level, SequenceForm, Treeplex
 from csa_games.grid import (
     ascend,
+    asked,
     by_block,
     descend,
     fan,
     from_blocks,
     heard,
+    likelihood,
     public_sequences,
     sum_intents,
     sum_signals,
@@ -170,8 +172,8 @@ def sweep(
             value, state = visit(q, level.legal, arrival, states[k])
         else:
             assert channel is not None  # only the factored layout has grids
-            inputs = (part, below, arrival, heard(level, channel.signal))
-            value, state = _visit_grid(level, inputs, states[k], visit)
+            likely = likelihood(channel.signal, level.turn + 1)
+            value, state = _visit_grid(level, likely, (part, below, arrival), states[k], visit)
         below = _parents(treeplex, k, value)
         new.append(state)
     return root if below is None else root + below, tuple(reversed(new))
@@ -219,8 +221,9 @@ def table_of(treeplex: Treeplex, rows: Rows) -> Num[Array, "I A"]:
         )
     table, start = np.zeros((treeplex.infosets, treeplex.width), rows[0].dtype), 0
     for level, part in zip(treeplex.levels, rows, strict=True):
-        here = part.transpose(0, 2, 1).reshape(-1, part.shape[1])[: level.infosets]
-        table[start : start + level.infosets, : part.shape[1]] = here
+        _, width, size = part.shape
+        here = table[start : start + level.infosets].reshape(-1, size, treeplex.width)
+        here[..., :width] = part[: len(here)].transpose(0, 2, 1)
         start += level.infosets
     return table
 
@@ -328,31 +331,36 @@ def _seen(form: CoupledForm, player: int, policy: Rows) -> Float[Array, " S_seen
     arrivals = _arrivals(treeplex, policy)
     for grid, rows, arrival in zip(channel.grids, policy, arrivals, strict=True):
 
-        def block(rows: Any, inputs: Any, grid: Grid = grid) -> tuple[Array, Any]:
-            arrival, likely = inputs
-            return sum_signals(rows * fan(grid, arrival)[:, None], likely), ()
+        def block(rows: Any, inputs: Any, likely: Array, grid: Grid = grid) -> tuple[Array, Any]:
+            arrival, whose = inputs
+            return sum_signals(rows * fan(grid, arrival)[:, None], likely[whose]), ()
 
-        inputs = (arrival, heard(grid, channel.signal))
-        masses.append(from_blocks(grid, visit_blocks(grid, block, rows, inputs)[0]))
+        likely = likelihood(channel.signal, grid.turn + 1)
+        inputs = (arrival, namespace(arrival).asarray(asked(grid)))
+        masses.append(from_blocks(grid, visit_blocks(grid, block, rows, inputs, likely)[0]))
     return _joined(form, tuple(masses))
 
 
-def _visit_grid(grid: Grid, inputs: Any, state: Any, visit: Visit) -> tuple[Array, Any]:
+def _visit_grid(
+    grid: Grid, likely: Float[Array, "P T Z"], inputs: Any, state: Any, visit: Visit
+) -> tuple[Array, Any]:
     """Return (values [K, C, E], summed per parent and ask, new state) of a level.
 
-    `inputs` are the weights on its public sequences, what the level below adds to its rows (None
-    for the last), the plan that leads to it, and the likelihood of its signals.
+    `likely` is the likelihood of its signals. `inputs` are the weights on its public sequences,
+    what the level below adds to its rows (None for the last), and the plan that leads to it.
     """
 
-    def block(state: Any, inputs: Any) -> tuple[Array, Any]:
-        weight, below, arrival, likely = inputs
-        own = sum_intents(weight, likely)
+    def block(state: Any, inputs: Any, likely: Array) -> tuple[Array, Any]:
+        (weight, below, arrival), whose = inputs
+        own = sum_intents(weight, likely[whose])
         q = own if below is None else own + below
         legal = namespace(q).ones((1, grid.responses, 1), dtype=bool)
         value, new = visit(q, legal, fan(grid, arrival), state)
         return unfan(grid, value), new
 
-    return visit_blocks(grid, block, state, inputs)
+    # Not the likelihood itself, which is the same in many blocks and would be a large array.
+    whose = namespace(likely).asarray(asked(grid))
+    return visit_blocks(grid, block, state, (inputs, whose), likely)
 
 
 def _arrivals(treeplex: Treeplex, policy: Rows) -> list[Array]:

@@ -26,14 +26,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Float, Num
+from jaxtyping import Float, Int, Num
 
 from csa_games.arrays import Array, namespace
 from csa_games.game import Grid
 
-Block = Callable[[Any, Any], tuple[Any, Any]]
-"""(rows of a block, other inputs of it) -> (outputs, new rows), all with a leading axis."""
+Block = Callable[[Any, Any, Any], tuple[Any, Any]]
+"""(rows of a block, other inputs of it, what is the same for all) -> (outputs, new rows).
+
+All have a leading axis, but for what is the same."""
 
 
 def public_sequences(grid: Grid, intents: int) -> int:
@@ -56,9 +59,15 @@ def likelihood(signal: Float[Array, "T B Y"], turns: int) -> Float[Array, "P T Z
 
 def heard(grid: Grid, signal: Float[Array, "T B Y"]) -> Float[Array, "K T Z"]:
     """Return the likelihood of the signals, for the asks behind each block."""
-    xp = namespace(signal)
-    blocks = xp.repeat(likelihood(signal, grid.turn + 1), grid.axes[1] // grid.block, axis=0)
-    return _filled(grid, blocks)
+    return namespace(signal).take(likelihood(signal, grid.turn + 1), asked(grid), axis=0)
+
+
+def asked(grid: Grid) -> Int[np.ndarray, " K"]:
+    """Return which history of asks each block is of; idle blocks, where nothing is, name any."""
+    p, q, _ = grid.axes
+    blocks = np.zeros(grid.rows[0], np.int32)
+    blocks[: p * q // grid.block] = np.repeat(np.arange(p), q // grid.block)
+    return blocks
 
 
 def by_block(grid: Grid, public: Float[Array, "P A Q T"]) -> Float[Array, "K A C T"]:
@@ -134,26 +143,32 @@ def unfan(grid: Grid, value: Float[Array, "K N"]) -> Float[Array, "K C E"]:
     return value.reshape(value.shape[0], grid.block, -1, grid.signals).sum(axis=-1)
 
 
-def visit_blocks(grid: Grid, block: Block, rows: Any, inputs: Any) -> tuple[Any, Any]:
+def visit_blocks(
+    grid: Grid, block: Block, rows: Any, inputs: Any = (), shared: Any = ()
+) -> tuple[Any, Any]:
     """Return (outputs, new rows) of `block` over all blocks; leading axes are K.
 
     All at once, or in a looped level one after the other: what a block needs then stays in the
     cache, and the rows are changed in place. On a mesh every device does so with blocks of its own.
     A block may return () for new rows, to change none.
     """
-    if not grid.looped or not isinstance(jax.tree.leaves(inputs)[0], jax.Array):
-        return block(rows, inputs)
+    if not grid.looped or not isinstance(jax.tree.leaves((rows, inputs))[0], jax.Array):
+        return block(rows, inputs, shared)
     if grid.mesh is None:
-        return _loop(block, rows, inputs)
+        return _loop(block, rows, inputs, shared)
     split = PartitionSpec(*grid.mesh.axis_names)  # type: ignore[no-untyped-call]
     whole = NamedSharding(grid.mesh, PartitionSpec())  # type: ignore[no-untyped-call]
     run = jax.shard_map(
-        partial(_loop, block), mesh=grid.mesh, in_specs=split, out_specs=split, check_vma=False
+        partial(_loop, block),
+        mesh=grid.mesh,
+        in_specs=(split, split, whole.spec),
+        out_specs=split,
+        check_vma=False,
     )
     # What the blocks read and return is on every device, so that all else is done by each of them,
     # in the order in which one device does it.
     everywhere = partial(jax.lax.with_sharding_constraint, shardings=whole)
-    outputs, new = run(rows, everywhere(inputs))
+    outputs, new = run(rows, everywhere(inputs), everywhere(shared))
     return everywhere(outputs), new
 
 
@@ -168,14 +183,14 @@ def _put(tree: Any, part: Any, k: Any) -> Any:
     return jax.tree.map(put, tree, part)
 
 
-def _loop(block: Block, rows: Any, inputs: Any) -> tuple[Any, Any]:
-    count = jax.tree.leaves(inputs)[0].shape[0]
-    outputs, changed = jax.eval_shape(block, _at(rows, 0), _at(inputs, 0))
+def _loop(block: Block, rows: Any, inputs: Any, shared: Any) -> tuple[Any, Any]:
+    count = jax.tree.leaves((rows, inputs))[0].shape[0]
+    outputs, changed = jax.eval_shape(block, _at(rows, 0), _at(inputs, 0), shared)
     outputs = jax.tree.map(lambda x: jnp.zeros((count, *x.shape[1:]), x.dtype), outputs)
     if not jax.tree.leaves(changed):  # a block that only looks
 
         def look(k: Any, outputs: Any) -> Any:
-            return _put(outputs, block(_at(rows, k), _at(inputs, k))[0], k)
+            return _put(outputs, block(_at(rows, k), _at(inputs, k), shared)[0], k)
 
         return jax.lax.fori_loop(0, count, look, outputs), changed
 
@@ -183,7 +198,7 @@ def _loop(block: Block, rows: Any, inputs: Any) -> tuple[Any, Any]:
         # The block is handed from turn to turn: were it read here, XLA would read again after the
         # write, from a copy of the whole array, instead of changing the array in place.
         rows, outputs, here = carry
-        out, new = block(here, _at(inputs, k))
+        out, new = block(here, _at(inputs, k), shared)
         rows, outputs = _put(rows, new, k), _put(outputs, out, k)
         return rows, outputs, _at(rows, jnp.minimum(k + 1, count - 1))
 

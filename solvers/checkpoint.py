@@ -3,7 +3,7 @@
 A checkpoint is one file in a folder of its own. It is written beside and then renamed, so whatever
 kills a run, the last complete checkpoint is there. Its content, in this order:
 
-    csa-games checkpoint 1      the format and its version, in a line
+    csa-games checkpoint 2      the format and its version, in a line
     {"run": ..., ...}           a line of JSON: which run it is of, how far it has come, and the
                                 names of the arrays that follow
     arrays                      one after another as `numpy.save` writes them, without pickle
@@ -16,7 +16,6 @@ checkout under work, are not noticed.
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,18 +27,34 @@ from jaxtyping import Float
 
 from csa_games.errors import InputError
 from csa_games.files import remove_unfinished, replacing
-from csa_games.game import Game, Progress, SequenceForm, Solution
+from csa_games.fold import Rows
+from csa_games.game import Game, Progress, SequenceForm
 from csa_games.provenance import provenance
 from solvers.cfr import State
 
 NAME = "checkpoint.csa"
 KIND = b"csa-games checkpoint "
-FIRST_LINE = KIND + b"1\n"
+FIRST_LINE = KIND + b"2\n"
 DIGEST_BYTES = hashlib.sha256().digest_size
 CHUNK = 2**24  # bytes read at a time
 
 PACKAGES = ("csa-games", "jax", "jaxlib", "numpy")
 """The packages that make the bits of a run."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An average policy that was checked, as rows, wherever those are: tables would be copies."""
+
+    rows: tuple[Rows, Rows]  # float64
+    value: Float[np.ndarray, "2"]
+    gap: Float[np.ndarray, "2"]
+    steps: int
+
+    @property
+    def nash_conv(self) -> float:
+        """The sum of both players' gaps, in payoff units."""
+        return float(self.gap[0] + self.gap[1])
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,7 @@ class Reached:
     """
 
     state: State
-    best: Solution | None
+    best: Checked | None
     history: tuple[Progress, ...]
     seconds: float
 
@@ -91,7 +106,7 @@ def write(folder: Path | str, run: Mapping[str, Any], reached: Reached) -> None:
     """
     best = reached.best
     assert best is not None
-    arrays = {**_named(reached.state), **{f"policy[{p}]": best.policy[p] for p in (0, 1)}}
+    arrays = _named("state", reached.state) | _named("best", best.rows)
     header = {
         "run": run,
         "seconds": reached.seconds,
@@ -112,7 +127,7 @@ def write(folder: Path | str, run: Mapping[str, Any], reached: Reached) -> None:
         file.write(digested.digest.digest())
 
 
-def read(folder: Path | str, run: Mapping[str, Any], like: State, game: Game) -> Reached | None:
+def read(folder: Path | str, run: Mapping[str, Any], like: State) -> Reached | None:
     """Return how far the run with the identity `run` has come, None where it has not begun.
 
     `folder` is made if it is not there. `like` has the structure, shapes and dtypes of the state;
@@ -133,25 +148,21 @@ def read(folder: Path | str, run: Mapping[str, Any], like: State, game: Game) ->
         arrays = {
             name: np.lib.format.read_array(file, allow_pickle=False) for name in header["arrays"]
         }
-    state = {name: arrays.pop(name) for name in _named(like) if name in arrays}
-    kinds = {name: (array.shape, array.dtype) for name, array in state.items()}
-    if kinds != {name: (part.shape, part.dtype) for name, part in _named(like).items()}:
+    expected = _named("state", like) | _named("best", like.plan_sum)
+    kinds = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    if kinds != {name: (part.shape, part.dtype) for name, part in expected.items()}:
         raise InputError(f"{path} holds arrays of other shapes than this version of the solver has")
     remove_unfinished(path)
+    state = [arrays[name] for name in _named("state", like)]
+    rows = [arrays[name] for name in _named("best", like.plan_sum)]
     best = header["best"]
     return Reached(
-        state=jax.tree.unflatten(jax.tree.structure(like), state.values()),
-        best=Solution(
-            game=game.name,
-            method=run["method"],
-            policy=(arrays["policy[0]"], arrays["policy[1]"]),
+        state=jax.tree.unflatten(jax.tree.structure(like), state),
+        best=Checked(
+            rows=jax.tree.unflatten(jax.tree.structure(like.plan_sum), rows),
             value=_pair(best["value"]),
             gap=_pair(best["gap"]),
             steps=best["steps"],
-            seconds=math.nan,
-            status="max_steps",
-            game_class=game.game_class,
-            dead_zone=run["dead_zone"],
         ),
         history=tuple(Progress(*check) for check in header["history"]),
         seconds=header["seconds"],
@@ -222,10 +233,10 @@ LABELS = {
 """What `_check_run` calls the entries of an identity that need more words."""
 
 
-def _named(state: State) -> dict[str, Any]:
-    """Return the leaves of `state` by their path, such as "state.regret[0]"."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {f"state{jax.tree_util.keystr(path)}": leaf for path, leaf in leaves}
+def _named(what: str, tree: State | tuple[Rows, Rows]) -> dict[str, Any]:
+    """Return the leaves of `tree` by their path, such as "state.regret[0][1]"."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {f"{what}{jax.tree_util.keystr(path)}": leaf for path, leaf in leaves}
 
 
 def _pair(numbers: list[float]) -> Float[np.ndarray, "2"]:

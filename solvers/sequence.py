@@ -10,8 +10,8 @@ from scipy import sparse
 from csa_games.arrays import Array
 from csa_games.devices import is_looped
 from csa_games.fold import Rows, legal_rows, reach, rows_of, sequence_numbers, table_of
-from csa_games.game import ASSISTANT, USER, Grid, SequenceForm, Treeplex
-from csa_games.grid import likelihood, public_sequences
+from csa_games.game import ASSISTANT, USER, Grid, Level, SequenceForm, Treeplex
+from csa_games.grid import likelihood, public_sequences, visit_blocks
 from solvers.regret import regret_matching
 
 
@@ -21,7 +21,14 @@ def behavioural(treeplex: Treeplex, plan: Rows) -> Rows:
     It undoes `fold.reach`, and also turns a weighted sum of plans into the policy of their average
     (Zinkevich et al. 2007, eq. 4). An empty sum, all zeros, is the uniform policy.
     """
-    return tuple(map(regret_matching, plan, legal_rows(treeplex)))
+    levels = zip(treeplex.levels, plan, legal_rows(treeplex), strict=True)
+    return tuple(_matched(*level) for level in levels)
+
+
+def _matched(level: Level | Grid, rows: Array, legal: Array) -> Array:
+    if isinstance(level, Level):
+        return regret_matching(rows, legal)
+    return visit_blocks(level, lambda rows, *_: ((), regret_matching(rows, legal)), rows)[1]
 
 
 def plan_of(treeplex: Treeplex, policy: Float[Array, "I A"]) -> Float[np.ndarray, " S"]:

@@ -3,23 +3,35 @@
 `solve_many` solves a stack of games that differ in numbers alone, such as the priors, weights or
 kernels of one scenario; `race` runs several variants on one game and keeps the best certificate.
 What the runs have in common, the treeplexes above all, is there once.
+
+On a CPU, runs are stacked in batches that a core's cache holds, and a batch is iterated to the next
+check before the batch after it, one on every core; a single stack would stream from memory.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import jax
 import numpy as np
 
+from csa_games.devices import cores
 from csa_games.errors import InputError
 from csa_games.game import Game, Progress, SequenceForm, Solution, Status
 from solvers.cfr import State, average, init, iterated
 from solvers.driver import default_dead_zone
-from solvers.regret import VARIANTS
+from solvers.regret import VARIANTS, Number, Variant
 from solvers.response import certify, refuse_quantal
+
+BATCH_BYTES = 400_000
+"""What the states and payoffs of a batch of runs take on a CPU, at most: they stay in the cache."""
+
+Advance = Callable[[Sequence[State], int], list[State]]
+"""(states of the batches, iterations) -> states after so many more."""
 
 
 def solve_many(
@@ -71,28 +83,18 @@ def _solve(
     """Return a solution per run, game i by method i, until `enough` of them reach the target."""
     _check(games, methods)
     start = perf_counter()
-    zones = np.array([default_dead_zone(game.form) for game in games])
-    form, axes = stacked([game.form for game in games])
-    variants = jax.tree.map(lambda *numbers: np.stack(numbers), *map(VARIANTS.__getitem__, methods))
-
-    def run(form: Any, variant: Any, zone: Any, state: State, steps: Any) -> State:
-        return iterated(form, variant, state, steps, horizon=float(max_steps), dead_zone=zone)
-
-    with jax.enable_x64(True):
-        states = [init(game.form) for game in games]
-        state = jax.tree.map(lambda *parts: np.stack(parts), *jax.device_get(states))
-        more = jax.jit(jax.vmap(run, in_axes=(axes, 0, 0, 0, None)))
-        form, variants, zones = jax.device_put((form, variants, zones))
+    zones = [default_dead_zone(game.form) for game in games]
+    variants = [VARIANTS[method] for method in methods]
+    more, states = runs([game.form for game in games], variants, zones, horizon=float(max_steps))
     best: list[Solution | None] = [None] * len(games)
     history: list[list[Progress]] = [[] for _ in games]
     done = 0
     for stop in _doubling(max_steps):
         if stop > done:
-            with jax.enable_x64(True):
-                state, done = more(form, variants, zones, state, stop - done), stop
-        host = jax.device_get(state)
+            states, done = more(states, stop - done), stop
+        host = jax.device_get(states)
         for k, (game, method) in enumerate(zip(games, methods, strict=True)):
-            mine = jax.tree.map(lambda part, k=k: part[k], host)
+            mine = run_of(host, k)
             found = certify(
                 game,
                 average(game.form, mine),
@@ -100,7 +102,7 @@ def _solve(
                 steps=stop,
                 seconds=0.0,
                 status="max_steps",
-                dead_zone=float(zones[k]),
+                dead_zone=zones[k],
             )
             history[k].append(Progress(stop, perf_counter() - start, found.nash_conv))
             before = best[k]
@@ -123,6 +125,85 @@ def _solve(
         return replace(solution, status=status, seconds=seconds, history=tuple(checks))
 
     return tuple(map(ended, best, history, reached))
+
+
+def runs(
+    forms: Sequence[SequenceForm],
+    variants: Sequence[Variant],
+    dead_zones: Sequence[Number],
+    *,
+    horizon: float,
+) -> tuple[Advance, list[State]]:
+    """Return what iterates a run per form, and the states [run of the batch, ...] of all batches.
+
+    The forms differ in numbers alone. All batches are of one width, the last filled up with copies
+    of the last run, so that there is one compilation; run k is the k % width-th of its batch.
+    """
+    together, axes = stacked(forms)
+
+    def run(form: Any, variant: Any, zone: Any, state: State, steps: Any) -> State:
+        return iterated(form, variant, state, steps, horizon=horizon, dead_zone=zone)
+
+    with jax.enable_x64(True):
+        first = jax.device_get([init(form) for form in forms])
+        numbers = [leaf[0] for leaf in _mapped(together, axes)]
+        bytes_ = sum(leaf.nbytes for leaf in (*numbers, *jax.tree.leaves(first[0])))
+        width = _width(len(forms), bytes_)
+        whole = jax.device_put(together)  # so that what the runs have in common is there once
+        batches, states = [], []
+        for start in range(0, len(forms), width):
+            those = np.minimum(np.arange(start, start + width), len(forms) - 1)
+            variant = jax.tree.map(lambda *x: np.stack(x), *(variants[k] for k in those))
+            zone = np.array([dead_zones[k] for k in those])
+            form = jax.tree.map(
+                lambda axis, leaf, those=those: leaf if axis is None else leaf[those],
+                axes,
+                whole,
+                is_leaf=lambda axis: axis is None,
+            )
+            batches.append((form, *jax.device_put((variant, zone))))
+            state = jax.tree.map(lambda *parts: np.stack(parts), *(first[k] for k in those))
+            states.append(jax.device_put(state))
+        vmapped = jax.jit(jax.vmap(run, in_axes=(axes, 0, 0, 0, None)))
+        more = vmapped.lower(*batches[0], states[0], 1).compile()
+
+    def one(batch: Any, state: State, steps: int) -> State:
+        with jax.enable_x64(True):  # which is the thread's own
+            new: State = more(*batch, state, steps)
+            jax.tree.leaves(new)[0].block_until_ready()
+            return new
+
+    def advance(states: Sequence[State], steps: int) -> list[State]:
+        with ThreadPoolExecutor(min(cores(), len(batches))) as pool:
+            return list(pool.map(partial(one, steps=steps), batches, states))
+
+    return advance, states
+
+
+def run_of(states: Sequence[State], k: int) -> State:
+    """Return the state of run `k` among those of all batches."""
+    width = len(states[0].t)
+    mine: State = jax.tree.map(lambda part: part[k % width], states[k // width])
+    return mine
+
+
+def _mapped(together: SequenceForm, axes: SequenceForm) -> list[np.ndarray]:
+    """Return the arrays of a stack that are not the same in all of its forms."""
+    mapped = jax.tree.map(
+        lambda axis, leaf: None if axis is None else leaf,
+        axes,
+        together,
+        is_leaf=lambda axis: axis is None,
+    )
+    return jax.tree.leaves(mapped)
+
+
+def _width(count: int, bytes_: int) -> int:
+    """Return how many of `count` runs, of so many bytes each, make a batch."""
+    if jax.default_backend() != "cpu":
+        return count
+    batches = -(-count // max(1, BATCH_BYTES // bytes_))
+    return -(-count // batches)
 
 
 def _check(games: Sequence[Game], methods: Sequence[str]) -> None:

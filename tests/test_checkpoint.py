@@ -61,7 +61,7 @@ def content(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     data = path.read_bytes()
     assert hashlib.sha256(data[:-32]).digest() == data[-32:]
     with path.open("rb") as file:
-        assert file.readline() == b"csa-games checkpoint 1\n"
+        assert file.readline() == b"csa-games checkpoint 2\n"
         header = json.loads(file.readline())
         arrays = {name: np.load(file, allow_pickle=False) for name in header["arrays"]}
         assert len(file.read()) == 32
@@ -258,7 +258,7 @@ def test_a_checkpoint_with_a_changed_byte_is_refused(written, tmp_path):
 def test_what_is_no_checkpoint_is_refused(tmp_path):
     (tmp_path / NAME).write_bytes(b"PK\x03\x04 and so on\n")
     refused(tmp_path, "is no checkpoint: it begins with")
-    (tmp_path / NAME).write_bytes(b"csa-games checkpoint 2\n{}\n")
+    (tmp_path / NAME).write_bytes(b"csa-games checkpoint 1\n{}\n")
     refused(tmp_path, "written by another version of csa-games")
     taken = tmp_path / "taken"
     taken.touch()
@@ -300,9 +300,11 @@ def test_other_software_and_other_machines_are_refused(written, monkeypatch):
 
 def test_a_state_of_other_shapes_is_refused(written, monkeypatch):
     """As by a later version of the solver that forgot to say so."""
-    init = driver.init
+    beginning = driver.beginning
     with jax.enable_x64(True):
-        monkeypatch.setattr(driver, "init", lambda form: init(form)._replace(t=np.zeros(1)))
+        monkeypatch.setattr(
+            driver, "beginning", lambda form: beginning(form)._replace(t=np.zeros(1))
+        )
         refused(written.parent, "arrays of other shapes")
 
 

@@ -22,7 +22,7 @@ if processes > 1:
 from dataclasses import replace
 import numpy as np
 from csa_games import devices as placing
-from csa_games.evaluate import value_and_gap_on_device
+from csa_games.evaluate import value_and_gap_of_rows
 from csa_games.factored import factored_game
 from csa_games.override import override
 from csa_games.scenario import builtin_scenarios, read_scenario
@@ -47,7 +47,7 @@ with jax.enable_x64(True):
     part = state.regret[1][-1]
     assert len(part.sharding.device_set) == devices * processes
     averages = jax.jit(cfr.average_rows)(form, state.plan_sum)
-    value, gap = value_and_gap_on_device(form, averages)
+    value, gap = value_and_gap_of_rows(form, averages)
     print(json.dumps([value.tolist(), gap.tolist()]))
 """
 

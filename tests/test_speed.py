@@ -18,7 +18,7 @@ from csa_games.cli import main
 from csa_games.dialogue import dialogue_game, in_security_class, sizes
 from csa_games.evidence import sourced, totals
 from csa_games.rules import Decision, Terminal, walk
-from experiments.speed import batch, measure, race, results
+from experiments.speed import batch, gpu, measure, race, results
 from experiments.speed.bar import bar
 from experiments.speed.games import (
     DIALOGUES,
@@ -32,11 +32,10 @@ from experiments.speed.games import (
 from experiments.speed.job import Job
 from experiments.speed.measure import gap, speed
 from experiments.speed.racers import ENGINES, PEERS, Engine, Track
-from experiments.speed.report import extrapolated, files, roofline_table, speed_table
+from experiments.speed.report import batch_table, extrapolated, files, roofline_table, speed_table
 from experiments.speed.worker import KINDS
-from solvers import cfr
+from solvers import cfr, together
 from solvers.regret import VARIANTS
-from solvers.together import stacked
 
 ROOT = Path(__file__).parents[1]
 SMALL = Shape(2, 2, 2, 3)
@@ -283,6 +282,8 @@ def made_up() -> dict:
             "copy": 10e9,
             "copy_one_thread": 5e9,
             "triad": 8e9,
+            "cache_copy": 100e9,
+            "operations": 50e9,
             "device": "cpu: cpu",
             "device_copy": 7e9,
         },
@@ -332,6 +333,9 @@ def made_up() -> dict:
                 "batch": 256,
                 "one_ms": 2.0,
                 "batch_ms": 62.0,
+                "state_bytes": 10**6,
+                "game_bytes": 5 * 10**5,
+                "operations": 1e6,
             },
         ],
     }
@@ -389,6 +393,15 @@ def test_the_roofline_counts_bytes(made_up):
     assert row["share"] == "50%"
 
 
+def test_a_batch_is_held_against_memory_cache_and_arithmetic(made_up):
+    headings, rows = batch_table(made_up)
+    found = [dict(zip(headings, row, strict=True)) for row in rows]
+    # 256 times 2.5 MB at 10 and at 100 GB/s, and 256 million operations at 50 a nanosecond.
+    assert [row["least time, ms"] for row in found] == ["64", "6.4", "5.12"]
+    assert [row["times one"] for row in found] == ["32x", "3.2x", "2.56x"]
+    assert found[1]["share of the time measured"] == "10%"
+
+
 def test_the_report_says_everything_and_is_the_same_twice(made_up):
     written = files(made_up)
     page = written["speed.md"].decode()
@@ -404,22 +417,22 @@ def test_many_priors_at_once_are_what_they_are_one_by_one(monkeypatch):
     monkeypatch.setitem(DIALOGUES, "small", SMALL)
     forms = [game.form for game in batch.prior_sweep(Track(dialogue="small"), 3)]
 
-    def run(form, state):
-        return cfr.run(form, VARIANTS["cfr+"], state, 20, horizon=1.0, dead_zone=1e-9)
-
     with jax.enable_x64(True):
-        states = [cfr.init(form) for form in forms]
+        options = {"horizon": 1.0, "dead_zone": 1e-9}
         alone = [
-            cfr.average(form, run(form, state)) for form, state in zip(forms, states, strict=True)
+            cfr.average(form, cfr.run(form, VARIANTS["cfr+"], cfr.init(form), 20, **options))
+            for form in forms
         ]
-        many, axes = stacked(forms)
-        state = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(states))
-        together = jax.device_get(jax.vmap(run, in_axes=(axes, 0))(many, state))
     assert not np.allclose(alone[0][1], alone[2][1])
-    for k, form in enumerate(forms):
-        mine = cfr.average(form, jax.tree.map(lambda leaf, k=k: leaf[k], together))
-        for player in (0, 1):
-            np.testing.assert_allclose(mine[player], alone[k][player], rtol=0, atol=1e-9)
+    for most, batches in ((10**9, 1), (1, 3)):
+        monkeypatch.setattr(together, "BATCH_BYTES", most)
+        more, states = together.runs(forms, [VARIANTS["cfr+"]] * 3, [1e-9] * 3, horizon=1.0)
+        assert len(states) == batches
+        found = jax.device_get(more(more(states, 12), 8))
+        for k, form in enumerate(forms):
+            mine = cfr.average(form, together.run_of(found, k))
+            for player in (0, 1):
+                np.testing.assert_allclose(mine[player], alone[k][player], rtol=0, atol=1e-9)
 
 
 def test_bench_end_to_end(tmp_path, capsys):
@@ -484,3 +497,14 @@ def test_every_package_of_the_peers_has_one_version():
 def test_games_are_named_once():
     assert not set(OPENSPIEL) & set(DIALOGUES)
     assert set(results.ON_CPU) < set(results.GAMES)
+
+
+def test_the_command_for_a_gpu_runs_without_one(tmp_path, capsys):
+    assert gpu.main(["--quick", "--games", "kuhn", "--out", str(tmp_path)]) == 0
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert [r["engine"] for r in written["records"]] == ["csa", "csa-float32"]
+    assert {r["status"] for r in written["records"]} == {"ok"}
+    (said,) = written["checks"]
+    assert "kuhn: two runs on cpu have the same bits" in said
+    assert said in capsys.readouterr().err
+    assert "no GPU in this run" in (tmp_path / "speed.md").read_text()

@@ -9,6 +9,7 @@ from csa_games.errors import InputError
 from csa_games.factored import factored_game
 from csa_games.override import override, with_prior
 from csa_games.scenario import builtin_scenarios, read_scenario
+from solvers import together as tandem
 from solvers.regret import VARIANTS
 from solvers.together import race, solve_many
 
@@ -33,6 +34,20 @@ def test_a_stack_is_solved_as_its_games_are(scenarios):
         value = solvers.value(one, ours.policy)
         np.testing.assert_allclose(ours.value, value, rtol=1e-12)
         assert ours.status == "max_steps"
+
+
+@pytest.mark.parametrize("most", [1, 20_000])
+def test_batches_change_no_result(most, monkeypatch):
+    games = [factored_game(scenario) for scenario in CHANGES["priors"]]
+    monkeypatch.setattr(tandem, "BATCH_BYTES", 10**9)
+    whole = solve_many(games, target=0.0, max_steps=32)
+    monkeypatch.setattr(tandem, "BATCH_BYTES", most)
+    found = solve_many(games, target=0.0, max_steps=32)
+    again = solve_many(games, target=0.0, max_steps=32)
+    for ours, twice, other in zip(found, again, whole, strict=True):
+        assert ours.nash_conv == pytest.approx(other.nash_conv, rel=1e-6, abs=1e-9)
+        assert ours.nash_conv == twice.nash_conv
+        np.testing.assert_array_equal(ours.policy[1], twice.policy[1])
 
 
 def test_a_stack_stops_when_all_are_there():

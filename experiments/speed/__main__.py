@@ -6,6 +6,7 @@ again, from the results that are there.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def main() -> None:
     if args.report:
         save(read(args.out), args.out)
         return
+    # The processes that are timed need a GPU's memory, of which JAX takes most beforehand.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     jobs = [j for j in all_jobs(args.games) if not args.engines or j.engine in args.engines]
     command = " ".join(["python -m experiments.speed", *sys.argv[1:]])
     results = measured(

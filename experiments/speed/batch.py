@@ -1,11 +1,10 @@
 """What solving many priors of one dialogue at once costs, against solving one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import median
 from time import perf_counter
 from typing import Any
-
-import numpy as np
 
 from experiments.speed.job import Job, Note
 from experiments.speed.racers import METHODS, Track
@@ -17,30 +16,27 @@ WINDOW = 0.5  # seconds of a trial, at least
 def batch(job: Job, note: Note) -> None:
     """Note milliseconds per iteration for one dialogue, and for `BATCH` priors of it at once.
 
-    Whatever numbers of the games differ are stacked and mapped over by `vmap`; what is the same is
-    there once. Ours alone.
+    As `solvers.together.solve_many` iterates them. Ours alone. For the roofline, also the bytes of
+    an iteration of one of them (see `bar.moved_bytes`) and its operations as XLA counts them.
     """
     import jax
 
+    from csa_games.fold import coupled
     from solvers import cfr
     from solvers.driver import default_dead_zone
     from solvers.regret import VARIANTS
-    from solvers.together import stacked
+    from solvers.together import runs
 
     start = perf_counter()
     forms = [game.form for game in prior_sweep(job.track, BATCH)]
     note({"setup_seconds": perf_counter() - start, "batch": BATCH})
     dead_zone = default_dead_zone(forms[0])
+    variant = VARIANTS[METHODS[job.engine]]
 
-    def run(form: Any, state: Any, steps: int) -> Any:
-        return cfr.run(
-            form, VARIANTS[METHODS[job.engine]], state, steps, horizon=1e6, dead_zone=dead_zone
-        )
-
-    def milliseconds(function: Any, form: Any, state: Any) -> float:
+    def milliseconds(advance: Callable[[Any, int], Any], state: Any) -> float:
         def seconds(steps: int) -> float:
             start = perf_counter()
-            jax.tree.leaves(function(form, state, steps))[0].block_until_ready()
+            jax.tree.leaves(advance(state, steps))[0].block_until_ready()
             return perf_counter() - start
 
         seconds(1)  # compiles
@@ -52,11 +48,20 @@ def batch(job: Job, note: Note) -> None:
     with jax.enable_x64(True):
         one = jax.device_put(forms[0])
         alone = cfr.init(one)
-        note({"one_ms": milliseconds(run, one, alone)})
-        many, axes = stacked(forms)
-        together = jax.tree.map(lambda leaf: np.stack([leaf] * BATCH), jax.device_get(alone))
-        each = jax.jit(jax.vmap(run, in_axes=(axes, 0, None)))
-        note({"batch_ms": milliseconds(each, jax.device_put(many), jax.device_put(together))})
+        ready = coupled(one)
+        step = jax.jit(partial(cfr.step, horizon=1e6, dead_zone=dead_zone))
+        cost = step.lower(ready, variant, alone).compile().cost_analysis() or {}
+        note(
+            {
+                "state_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(alone)),
+                "game_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(ready)),
+                "operations": cost.get("flops", 0.0),
+            }
+        )
+        run = partial(cfr.run, horizon=1e6, dead_zone=dead_zone)
+        note({"one_ms": milliseconds(lambda state, n: run(one, variant, state, n), alone)})
+    many, states = runs(forms, [variant] * BATCH, [dead_zone] * BATCH, horizon=1e6)
+    note({"batches": len(states), "batch_ms": milliseconds(many, states)})
 
 
 def prior_sweep(track: Track, count: int) -> Iterator[Any]:

@@ -5,6 +5,7 @@ peers' packages may be in another environment than ours. What an engine is about
 averaging, dtype) is said in its row of `ENGINES`, and every report repeats it.
 """
 
+import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -78,7 +79,6 @@ class Ours:
 
         from csa_games.devices import everywhere, is_looped, spread, use_all_cores
         from solvers import cfr, driver
-        from solvers.driver import default_dead_zone
         from solvers.regret import VARIANTS
 
         self.jax, self.cfr, self.driver, self.variant = jax, cfr, driver, VARIANTS[method]
@@ -86,16 +86,16 @@ class Ours:
         if is_looped(game.form):  # as `csa solve` does
             use_all_cores()
         self.game = replace(game, form=spread(game.form))
-        self.dead_zone = default_dead_zone(self.game.form, "float32" if single else "float64")
+        dtype = "float32" if single else "float64"
+        self.dead_zone = driver.default_dead_zone(self.game.form, dtype)
         with jax.enable_x64(True):
-            form = jax.tree.map(_single, self.game.form) if single else self.game.form
-            self.form = everywhere(self.game.form, form)
+            self.form = everywhere(self.game.form, driver.cast(self.game, dtype))
         self.restart()
 
     def restart(self) -> None:
         """Return to iteration 0."""
         with self.jax.enable_x64(True):
-            self.state = self.driver.on_devices(self.form, self.cfr.init(self.form))
+            self.state = self.driver.beginning(self.form)
 
     def iterate(self, steps: int) -> None:
         """Do `steps` more iterations."""
@@ -113,10 +113,8 @@ class Ours:
 
     def nash_conv(self) -> float:
         """Return the NashConv of the averages, certified in float64."""
-        from solvers import gap
-
-        state = self.jax.device_get(self.state)
-        return float(gap(self.game, self.cfr.average(self.game.form, state)).sum())
+        checked = self.driver.checked_average(self.game.form, self.state)
+        return math.nan if checked is None else checked.nash_conv
 
     def facts(self) -> Mapping[str, Any]:
         """Return the device, and the bytes of the state and of the game on it."""
@@ -127,10 +125,6 @@ class Ours:
             "state_bytes": sum(leaf.nbytes for leaf in leaves(self.state)),
             "game_bytes": sum(np.asarray(leaf).nbytes for leaf in leaves(self.form)),
         }
-
-
-def _single(leaf: Any) -> Any:
-    return np.asarray(leaf, np.float32) if np.asarray(leaf).dtype == np.float64 else leaf
 
 
 class OpenSpiel:

@@ -44,6 +44,7 @@ def files(results: Results) -> dict[str, bytes]:
         "gaps": gap_table(results),
         "solves": solve_table(results),
         "roofline": roofline_table(results),
+        "batch": batch_table(results),
     }
     named = {f"{name}.csv": _csv(table) for name, table in tables.items() if table[1]}
     named["speed.md"] = markdown(results, tables)
@@ -98,6 +99,15 @@ def markdown(results: Results, tables: Mapping[str, Table]) -> str:
             "The least bytes that an iteration can move: every number of the state read and "
             "written once, every number of the game read once. The share is the time that those "
             "bytes take at the measured copy bandwidth, over the measured time.",
+        ),
+        (
+            "batch",
+            "Many priors at once against the machine",
+            "Bytes as above; operations as XLA counts them. Nothing runs faster than the largest "
+            "of the times that these take: the bytes from memory where a batch streams through, "
+            "from the cache where it stays there. Times one is that over an iteration of a single "
+            "one. A product of matrices multiplies and adds in one instruction, on all lanes; "
+            "divisions, comparisons and selections, of which regret matching is made, do not.",
         ),
         (
             "gaps",
@@ -281,6 +291,31 @@ def roofline_table(results: Results) -> Table:
         *("share", "ns per history"),
     )
     return headings, rows
+
+
+def batch_table(results: Results) -> Table:
+    """Return the least time that a batch could take, by what an iteration moves and calculates."""
+    band = results.get("bandwidth", {})
+    rows: list[Sequence[str]] = []
+    for r in results["records"]:
+        if r["kind"] != "batch" or "operations" not in r or "cache_copy" not in band:
+            continue
+        for what, amount, unit, speed in (
+            ("bytes, from memory", moved_bytes(r), "MB", band["copy"]),
+            ("bytes, from the cache", moved_bytes(r), "MB", band["cache_copy"]),
+            ("operations, as in a product of matrices", r["operations"], "M", band["operations"]),
+        ):
+            total = r["batch"] * amount
+            least = 1000 * total / speed
+            rows.append(
+                (
+                    *(f"{r['batch']} of {r['game']}", what, f"{_number(total / 1e6)} {unit}"),
+                    *(f"{speed / 1e9:.3g} G/s", _number(least), f"{least / r['one_ms']:.3g}x"),
+                    f"{least / r['batch_ms']:.0%}",
+                )
+            )
+    headings = ("batch", "what", "per iteration", "measured speed", "least time, ms")
+    return (*headings, "times one", "share of the time measured"), rows
 
 
 @drawn_plainly
