@@ -11,11 +11,13 @@ from solvers import budget, commitment, driver, lcp, lp, population, quantal, re
 from solvers.auto import choose
 from solvers.regret import VARIANTS
 from solvers.response import best_response, gap, value
+from solvers.together import race
 
 __all__ = ["SOLVERS", "VARIANTS", "best_response", "choose", "gap", "solve", "value"]
 
 SOLVERS: dict[str, Callable[..., Solution]] = {
     **{name: partial(driver.solve, variant=variant) for name, variant in VARIANTS.items()},
+    "race": race,
     "lp": lp.solve,
     "lp-refined": refined.by_lp,
     "cfr-refined": refined.by_regret,

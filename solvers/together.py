@@ -64,7 +64,8 @@ def race(
 ) -> Solution:
     """Return the best certified policy that any of `methods` finds, all iterated together.
 
-    The race ends at the check at which the first of them reaches `target`; which one it was is the
+    As a method its name is "race", and all variants run; it takes the memory of each of them. The
+    race ends at the check at which the first of them reaches `target`; which one it was is the
     `method` of the result. Checks, arguments and errors are those of `solve_many`; the NashConv
     that `progress` is told is the lowest.
     """

@@ -19,7 +19,8 @@ from solvers import cfr, driver
 from solvers.regret import VARIANTS
 
 OTHERS = {
-    # What answers other questions has tests of its own.
+    # What answers other questions, or is made of others, has tests of its own.
+    "race",
     *("commitment", "commitment-milp", "commitment-gradient"),
     *("lp-refined", "cfr-refined", "lcp"),
     *("qre", "qre-normal-form"),

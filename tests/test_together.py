@@ -1,10 +1,13 @@
 """Many runs at once against the same runs one by one."""
 
+import json
+
 import numpy as np
 import pytest
 from known_games import KUHN, LEDUC, game
 
 import solvers
+from csa_games.cli import main
 from csa_games.errors import InputError
 from csa_games.factored import factored_game
 from csa_games.override import override, with_prior
@@ -72,6 +75,15 @@ def test_a_race_returns_the_best_of_all():
 def test_a_race_ends_with_the_first_to_reach_the_target():
     best = race(game(KUHN), ("cfr", "pcfr+"), target=1e-3, max_steps=10_000)
     assert (best.method, best.status) == ("pcfr+", "target")
+
+
+def test_a_race_from_the_command_line(tmp_path, capsys):
+    run = ["solve", "openspiel:kuhn_poker", "--method", "race", "--target", "1e-3"]
+    assert main([*run, "--out", str(tmp_path / "run"), "--no-cache", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["method"] in VARIANTS
+    assert told["status"] == "target"
+    assert told["nash_conv"] <= 1e-3
 
 
 def test_what_cannot_be_stacked_is_said():

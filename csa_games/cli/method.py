@@ -31,8 +31,8 @@ def add_method(parser: argparse.ArgumentParser) -> None:
         default="pcfr+",
         type=_method,
         metavar="NAME",
-        help="the solver: pcfr+ (the default), cfr, cfr+, dcfr, ...; lp for the exact linear "
-        "program of a zero-sum game; commitment for the best policy against users who know it; "
+        help="the solver: pcfr+ (the default), cfr, cfr+, dcfr, ...; race for the best of all "
+        "these; lp for the exact linear program of a zero-sum game; commitment for the best policy against users who know it; "
         "auto for what suits the game; a wrong name lists them all",
     )
     parser.add_argument(
@@ -199,8 +199,9 @@ def solved(game: "Game", args: argparse.Namespace, checkpoint: str | None = None
     if "progress" not in known:
         with waiting(f"solving {game.name}"):
             return solvers.solve(game, args.method, **wanted)
-    if game.scenario is None:  # of a scenario it was known before it was built
-        require(solving_bytes(game.form), f"solving {game.name}", force=args.force)
+    runs = len(solvers.VARIANTS) if args.method == "race" else 1
+    if game.scenario is None or runs > 1:  # of a scenario it was known before it was built
+        require(runs * solving_bytes(game.form), f"solving {game.name}", force=args.force)
     if not args.no_cache:
         keep_compiled()
     ends = {name: wanted[name] for name in ("target", "max_steps", "seconds") if name in wanted}
