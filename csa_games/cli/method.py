@@ -32,8 +32,8 @@ def add_method(parser: argparse.ArgumentParser) -> None:
         type=_method,
         metavar="NAME",
         help="the solver: pcfr+ (the default), cfr, cfr+, dcfr, ...; race for the best of all "
-        "these; lp for the exact linear program of a zero-sum game; commitment for the best policy against users who know it; "
-        "auto for what suits the game; a wrong name lists them all",
+        "these; lp for the exact linear program of a zero-sum game; commitment for the best policy "
+        "against users who know it; auto for what suits the game; a wrong name lists them all",
     )
     parser.add_argument(
         "--target", type=float, metavar="GAP", help="the NashConv to reach, in payoff units (1e-4)"
