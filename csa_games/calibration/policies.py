@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from csa_games.calibration.likelihood import check_same_names
+from csa_games.calibration.policy import known
 from csa_games.dialogue import sizes
 from csa_games.errors import InputError
 from csa_games.factored import factored_game
@@ -20,7 +21,7 @@ from csa_games.fold import uniform
 from csa_games.game import ASSISTANT, USER, Game, Policy
 from csa_games.guard.bundle import MANIFEST, SCENARIO, parse
 from csa_games.guard.decide import Guard
-from csa_games.guard.keys import BETWEEN, turns_of
+from csa_games.guard.keys import BETWEEN
 from csa_games.runs import read_run
 from csa_games.scenario import Scenario, scenario_from
 
@@ -71,34 +72,40 @@ def read_policy(folder: Path | str, home: Home) -> Policy:
     Raises `InputError` if `folder` is neither, or its scenario has other names or turns.
     """
     folder = Path(folder)
-    if (folder / MANIFEST).is_file():
-        return _of_bundle(folder, home)
+    users_of = _users_of_bundle if (folder / MANIFEST).is_file() else _users_of_run
+    scenario, asking = users_of(folder)
+    check_same_names(home.scenario, scenario)
+    _check_same_moves(home.scenario, scenario)
+    users = even_users(home)
+    labels = zip(home.game.names.infosets[USER], home.game.names.actions[USER], strict=True)
+    for i, (key, actions) in enumerate(labels):
+        if key in asking:  # there is none for intents that nobody has
+            users[i, : len(actions)] = [asking[key][label] for label in actions]
+    return users, known(folder, home.game)
+
+
+Asking = Mapping[str, Mapping[str, float]]
+"""The probability of each ask, by key of the users' infosets."""
+
+
+def _users_of_run(folder: Path) -> tuple[Scenario, Asking]:
     run = read_run(folder)
     if run.game.scenario is None:
         raise InputError(f"{folder}: found {run.game.name}, expected the run of a dialogue")
-    check_same_names(home.scenario, run.game.scenario)
-    _check_same_moves(home.scenario, run.game.scenario)
-    return run.solution.policy
+    names, policy = run.game.names, run.solution.policy[USER]
+    return run.game.scenario, {
+        key: dict(zip(actions, row.tolist(), strict=False))
+        for key, actions, row in zip(names.infosets[USER], names.actions[USER], policy, strict=True)
+    }
 
 
-def _of_bundle(folder: Path, home: Home) -> Policy:
+def _users_of_bundle(folder: Path) -> tuple[Scenario, Asking]:
     guard = Guard.load(folder)
-    content = parse((folder / SCENARIO).read_bytes())
-    scenario = scenario_from(content, f"{folder}/{SCENARIO}")
-    check_same_names(home.scenario, scenario)
-    _check_same_moves(home.scenario, scenario)
-    assistant = np.zeros((len(home.state), len(scenario.responses)))
-    for key, k in home.state.items():
-        history = [tuple(turn[: 3 if turn.response else 2]) for turn in turns_of(key)]
-        served = guard.decide(history, "").probabilities
-        assistant[k] = [served[part.name] for part in scenario.responses]
-    rows, users = guard.store.user(), even_users(home)
-    ask = {name: b for b, name in enumerate(guard.terms.asks)}
-    labels = zip(home.game.names.infosets[USER], home.game.names.actions[USER], strict=True)
-    for i, (key, actions) in enumerate(labels):
-        if key in rows:  # it has none for intents that nobody has
-            users[i, : len(actions)] = [rows[key][ask[label]] for label in actions]
-    return users, assistant
+    scenario = scenario_from(parse((folder / SCENARIO).read_bytes()), f"{folder}/{SCENARIO}")
+    asks = guard.terms.asks
+    return scenario, {
+        key: dict(zip(asks, row, strict=True)) for key, row in guard.store.user().items()
+    }
 
 
 def _check_same_moves(scenario: Scenario, other: Scenario) -> None:
