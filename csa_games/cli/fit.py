@@ -313,7 +313,7 @@ FIT = Command(
     (
         "csa fit log.jsonl.gz --map map.toml --base crisis_guidance --check",
         "csa fit log.jsonl.gz --map map.toml --base crisis_guidance -o fitted.toml",
-        "csa fit log.jsonl.gz --map map.toml --base crisis_guidance --check --hazard leave",
+        "csa fit log.jsonl --map map.toml --base crisis_guidance --check --hazard leave",
         "csa fit log.jsonl.gz --map map.toml --base mine.toml -o fitted.toml --json",
     ),
     _arguments,
