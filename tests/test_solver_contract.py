@@ -38,7 +38,7 @@ def test_the_registry_has_every_variant():
 
 
 def test_unknown_methods_are_refused_with_the_known_ones():
-    with pytest.raises(InputError, match=r"'cfrr'.*cfr, .*hs-pcfr\+, race, lp, .*commitment"):
+    with pytest.raises(
         InputError, match=r"'cfrr'.*cfr, cfr\+, .*hs-pcfr\+, race, lp, .*commitment"
     ):
         solvers.solve(game(KUHN), "cfrr")
