@@ -31,7 +31,8 @@ and by interior points."""
 
 MOST_PAIRS_BOUNDED = 1_000_000
 """The largest games with kernels or channels in doubt that are worth trying by regret minimisation
-(`solvers.worst_case`), in the same unit."""
+(`solvers.worst_case`), in the same unit. 600,000 took 36 seconds to a gap of 0.005, in 0.5 GB
+(crisis_guidance with one weight in doubt as well, one core)."""
 
 Rows = Mapping[str, Mapping[str, float]]
 """Of a kernel or a channel, when -> probabilities."""
