@@ -126,14 +126,14 @@ class Budgeted:
 class Robustness:
     """What a policy guarantees over a set of scenarios, in the assistant's payoff units.
 
-    They differ in what `doubts` names. `value` is guaranteed in all of them, and
-    no policy guarantees more in the same sense. `found` is what the policy gets in the worst of
-    them that was found, with `worst_prior` (by intent), the `worst_weights` (of those that may
-    vary), the `worst_kernels` (of those that may vary: intent -> "opening" or "after RESPONSE" ->
-    probabilities by ask) and the `worst_channels` (intent -> ask -> probabilities by signal). Where
-    neither kernels nor channels vary it *is* the worst, and equal to `value`; where they do the
-    worst lies between the two. `nominal` is what the policy guarantees in the
-    scenario as it is, `optimum` the most that any policy does there.
+    They differ in what `doubts` names. `value` is guaranteed in all of them, and no policy
+    guarantees more than `gap` beyond it in the same sense; an exact program leaves 0. `found` is
+    what the policy gets in the worst of them that was found, with `worst_prior` (by intent), the
+    `worst_weights` (of those that may vary), the `worst_kernels` (of those that may vary: intent ->
+    "opening" or "after RESPONSE" -> probabilities by ask) and the `worst_channels` (intent -> ask
+    -> probabilities by signal). Where neither kernels nor channels vary it *is* the worst, and
+    equal to `value`; where they do the worst lies between the two. `nominal` is what the policy
+    guarantees in the scenario as it is, `optimum` the most that any policy does there.
     """
 
     value: float
@@ -145,6 +145,7 @@ class Robustness:
     nominal: float
     optimum: float
     doubts: tuple[str, ...] = ()
+    gap: float = 0.0
 
     @property
     def price(self) -> float:

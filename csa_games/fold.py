@@ -309,11 +309,10 @@ def _parts(
     channel = _channel(form, player)
     parts, start = [], 1
     for level in levels:
-        if isinstance(level, Level):
+        if channel is None or isinstance(level, Level):
             stop = start + math.prod(level.rows)
             parts.append(sums[start:stop].reshape(level.rows))
         else:
-            assert channel is not None  # only the factored layout has grids
             (p, q, _), intents = level.axes, channel.signal.shape[0]
             stop = start + public_sequences(level, intents)
             public = sums[start:stop].reshape(p, level.responses, q, intents)

@@ -21,13 +21,18 @@ from solvers.guarantee import Freedom, Guarantee, around, guarantee, secured, wo
 from solvers.kernels import Freed, freed, rows_in, worst_kernel
 
 MOST_PAIRS = 500_000
-"""The largest programs with kernels in doubt that are worth trying, in histories times corners of
-weights. With 300,000 HiGHS took 20 seconds (crisis_guidance, one core)."""
+"""The largest exact programs with kernels in doubt that are worth trying, in histories times
+corners of weights. With 300,000 HiGHS took 20 seconds (crisis_guidance, one core)."""
 
 MOST_PAIRS_DRIFTING = 50_000
 """The same with channels in doubt, whose likelihoods are columns of the program: two for every
 history and intent. 20,000 took 4 seconds, and 300,000 more than four minutes, by the simplex method
 and by interior points."""
+
+MOST_PAIRS_BOUNDED = 1_000_000
+"""The largest games with kernels or channels in doubt that are worth trying by regret minimisation
+(`solvers.worst_case`), in the same unit. 600,000 took 36 seconds to a gap of 0.005, in 0.5 GB
+(crisis_guidance with one weight in doubt as well, one core)."""
 
 Rows = Mapping[str, Mapping[str, float]]
 """Of a kernel or a channel, when -> probabilities."""
@@ -47,6 +52,7 @@ class Doubted:
     freed: Freed | None
     drift: Drifting | None
     box: tuple[Signal, Signal] | None  # of the channel, where there is a drift
+    exact: bool  # whether the linear program is small enough
 
     @property
     def form(self) -> SequenceForm:
@@ -58,17 +64,22 @@ class Doubted:
         """How freely the users of the game choose, None where they are adversarial."""
         return None if self.freed is None else self.freed.freedom
 
+    @property
+    def nature(self) -> Freedom | None:
+        """How freely all who choose in the form do, nature's picks of signals included."""
+        return self.freedom if self.drift is None else self.drift.freedom
+
+    def numbers(self, number: Float[np.ndarray, "*C L"]) -> Float[np.ndarray, "*C J"]:
+        """Return numbers on the leaves of the form, of those on the game's."""
+        return number if self.drift is None else number[..., self.drift.leaf]
+
     def guarantee(self, number: Float[np.ndarray, " L"]) -> Guarantee:
         """Return the rows of what is secured of a `number` on the game's leaves."""
-        if self.drift is None:
-            return guarantee(self.form, number, self.freedom)
-        return guarantee(self.form, number[self.drift.leaf], self.drift.freedom)
+        return guarantee(self.form, self.numbers(number), self.nature)
 
     def secures(self, policy: Float[np.ndarray, "I A"], number: Float[np.ndarray, " L"]) -> float:
         """Return what `policy` secures of a `number` on the game's leaves."""
-        if self.drift is None:
-            return secured(self.form, policy, number, self.freedom)
-        return secured(self.form, policy, number[self.drift.leaf], self.drift.freedom)
+        return secured(self.form, policy, self.numbers(number), self.nature)
 
 
 def doubted(
@@ -94,7 +105,7 @@ def doubted(
     elif kernels == 0:
         whose = []
     drifts = bool(channels_in_doubt(scenario) if channels is None else channels)
-    _check_size(game, bool(whose), drifts, corners)
+    exact = _is_small(game, bool(whose), drifts, corners)
     game = worst_payoffs(game) if payoffs else game
     made = freed(game, whose, kernels) if whose else None
     if made is not None:
@@ -102,24 +113,25 @@ def doubted(
     elif drifts:
         game = as_factored(game)
     if not drifts:
-        return Doubted(game, made, None, None)
+        return Doubted(game, made, None, None, exact)
     signal = np.asarray(game.form.signal, np.float64)
     box = signal_ends(scenario) if channels is None else around(signal, channels)
-    return Doubted(
-        game, made, drifting(game.form, None if made is None else made.freedom, box), box
-    )
+    drift = drifting(game.form, None if made is None else made.freedom, box)
+    return Doubted(game, made, drift, box, exact)
 
 
-def _check_size(game: Game, kernels: bool, channels: bool, corners: int) -> None:
-    """Raise `InputError` for a game whose program would be too large."""
-    most_pairs = MOST_PAIRS if not channels else MOST_PAIRS_DRIFTING
-    if (kernels or channels) and (pairs := histories(game) * corners) > most_pairs:
+def _is_small(game: Game, kernels: bool, channels: bool, corners: int) -> bool:
+    """Return whether the exact program is small enough; raise `InputError` for too large a game."""
+    if not (kernels or channels):
+        return True
+    pairs = histories(game) * corners
+    if pairs > MOST_PAIRS_BOUNDED:
         raise InputError(
             f"{game.name} has {histories(game):,} histories, and {corners} corners of weights: "
-            f"together {pairs:,}, and with {'channels' if channels else 'kernels'} in doubt the "
-            f"exact program takes at most {most_pairs:,}; take fewer turns or weights"
-            f"{', or channels 0' if channels else ''}"
+            f"together {pairs:,}, and with {'channels' if channels else 'kernels'} in doubt "
+            f"robust takes at most {MOST_PAIRS_BOUNDED:,}; take fewer turns or weights"
         )
+    return pairs <= (MOST_PAIRS_DRIFTING if channels else MOST_PAIRS)
 
 
 def worst_of(

@@ -20,12 +20,14 @@ Kernels and channels lie in the intervals that the scenario's file gives their r
 within a radius. Then V_i is what x secures when nature picks a
 kernel's reactions and the likelihoods of signals anew at every history (`solvers.kernels`,
 `solvers.channels`): no more than what it secures against any kernel and channel that stay the same,
-and again one linear program. By how much it may be less is reported: as what the policy gets
+and again one linear program, or where that is too large regret minimisation with a bound on what
+it leaves (`solvers.worst_case`). By how much it may be less is reported: as what the policy gets
 against the worst of them that were found.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import product
 from time import perf_counter
 
@@ -35,13 +37,14 @@ from jaxtyping import Float
 from csa_games.errors import InputError
 from csa_games.evaluate import intent_tags
 from csa_games.findings import Robustness
-from csa_games.game import ASSISTANT, Game, Solution
+from csa_games.game import ASSISTANT, Game, Progress, Solution
 from csa_games.intervals import channels_in_doubt, kernels_in_doubt
 from csa_games.words import counted, join
 from solvers import lp
 from solvers.doubt import Doubted, doubted, own_policy, worst_of
 from solvers.guarantee import Within, certified, most, priors_of, secured, size
 from solvers.sequence import policy_of
+from solvers.worst_case import Found, Priors, best_worst_case
 
 METHOD = "robust"
 ROUNDING = 1e-9  # how far sums of priors may be off 1
@@ -68,6 +71,10 @@ def solve(
     kernels: float | None = None,
     channels: float | None = None,
     payoffs: bool = False,
+    target: float = 1e-3,
+    max_steps: int = 10_000,
+    seconds: float = np.inf,
+    progress: Callable[[Progress], object] | None = None,
 ) -> Solution:
     """Return the policy with the best worst case over a set of scenarios, in the security class.
 
@@ -87,57 +94,60 @@ def solve(
     computed from the policy. Where kernels or channels may be off, the worst case is a bound that
     holds for all of them, and no policy has a better bound of this kind; beside it stands what the
     policy gets against the worst that were found. Value and gaps are those of the scenario as it
-    is, with a policy of the users that is worst for the payoff. `steps` counts HiGHS iterations.
+    is, with a policy of the users that is worst for the payoff.
+
+    Small games are solved exactly, and `steps` counts HiGHS iterations. Beyond `doubt.MOST_PAIRS`
+    and `doubt.MOST_PAIRS_DRIFTING` kernels and channels are left to regret minimisation
+    (`solvers.worst_case`), which goes on until the best worst case is at most `target` better
+    (payoff units), for `max_steps` iterations or for `seconds`; `progress` is called now and then,
+    with that gap as its `nash_conv`. The worst case is as true then, and by how much there may be a
+    better one is `robustness.gap`.
 
     Raises `InputError` for rational and quantal intents, intervals that are no priors, sets without
-    any, intents of prior zero that may have more, of whose conversations the game says nothing, and
-    kernels and channels of games beyond `doubt.MOST_PAIRS` and `doubt.MOST_PAIRS_DRIFTING`.
+    any, intents of prior zero that may have more, of whose conversations the game says nothing,
+    targets and limits that are none, and kernels and channels of games beyond
+    `doubt.MOST_PAIRS_BOUNDED`.
     """
     began = perf_counter()
+    _check_limits(target, max_steps, seconds)
     given = priors_of(game, METHOD)
     corners = _corners({} if weights is None else weights)
     doubt = doubted(game, kernels, channels, payoffs, len(corners))
     certain = not (corners[0] or doubt.freed or doubt.drift or payoffs)
     among = _set(game, given, _intervals(game, given, priors, radius, certain))
     numbers = _numbers(doubt.game, given, corners)
-    scale = max(size(doubt.game.form, number) for corner in numbers for number in corner)
-    found = most(
-        doubt.game,
-        [doubt.guarantee(number / scale) for corner in numbers for number in corner],
-        np.zeros(len(corners) * among.share.shape[1]),
-        _worst_case(among, len(corners)),
-    )
-    policy = policy_of(doubt.form.treeplex[ASSISTANT], found.plan)
-    secures = np.array([[doubt.secures(policy, number) for number in corner] for corner in numbers])
-    value = min(float(_worst(among, ours) @ ours) for ours in secures)
+    worst = partial(_worst_case, doubt, among, numbers)
+    if doubt.exact:
+        found = _by_program(doubt, among, numbers, worst)
+    else:
+        found = best_worst_case(
+            doubt.form,
+            doubt.numbers(numbers),
+            doubt.nature,
+            among,
+            worst,
+            target=target,
+            max_steps=max_steps,
+            seconds=seconds,
+            progress=progress,
+        )
+    policy = found.policy
     own = own_policy(game, doubt.game, policy)
     robustness = replace(
         _worst_found(doubt, policy, numbers, corners, among, list(given)),
-        value=value,
+        value=found.value,
+        gap=found.bound - found.value,
         nominal=secured(game.form, own, np.asarray(game.form.leaves.payoff[ASSISTANT], np.float64)),
         optimum=float(lp.solve(game).value[ASSISTANT]),
         doubts=tuple(_doubts(game, among, priors, radius, weights, kernels, channels, payoffs)),
     )
-    solution = certified(game, own, METHOD, found.steps, began)
+    solution = certified(game, own, METHOD, found.steps, began, found.status)
     return replace(solution, robustness=robustness)
-
-
-@dataclass(frozen=True)
-class _Set:
-    """A set of priors. Letters: T intents of positive prior, M masses that lie in intervals.
-
-    A mass is the prior of an intent, or of those together that are left out, and is shared by its
-    intents as `share` says.
-    """
-
-    low: Float[np.ndarray, " M"]
-    high: Float[np.ndarray, " M"]
-    share: Float[np.ndarray, "M T"]
 
 
 def _doubts(
     game: Game,
-    among: _Set,
+    among: Priors,
     priors: Mapping[str, Interval] | None,
     radius: float | None,
     weights: Mapping[str, Interval] | None,
@@ -170,7 +180,7 @@ def _worst_found(
     policy: Float[np.ndarray, "I A"],
     numbers: Numbers,
     corners: Sequence[Mapping[str, float]],
-    among: _Set,
+    among: Priors,
     names: Sequence[str],
 ) -> Robustness:
     """Return the worst scenario found for `policy`, and what it gets there; all else is nan.
@@ -209,7 +219,46 @@ def _worst_found(
     return worst
 
 
-def _worst_case(among: _Set, corners: int) -> Within:
+def _check_limits(target: float, max_steps: int, seconds: float) -> None:
+    faults = []
+    if not target >= 0:
+        faults.append(f"target is {target}, expected a number that is not negative")
+    if max_steps < 1:
+        faults.append(f"max_steps is {max_steps}, expected at least 1")
+    if not seconds > 0:
+        faults.append(f"seconds is {seconds}, expected a positive number")
+    if faults:
+        raise InputError(*faults)
+
+
+def _by_program(
+    doubt: Doubted,
+    among: Priors,
+    numbers: Numbers,
+    worst: Callable[[Float[np.ndarray, "I A"]], float],
+) -> Found:
+    """Return the policy of the linear program, which has the best worst case."""
+    scale = max(size(doubt.game.form, number) for corner in numbers for number in corner)
+    found = most(
+        doubt.game,
+        [doubt.guarantee(number / scale) for corner in numbers for number in corner],
+        np.zeros(len(numbers) * among.share.shape[1]),
+        _rows(among, len(numbers)),
+    )
+    policy = policy_of(doubt.form.treeplex[ASSISTANT], found.plan)
+    value = worst(policy)
+    return Found(policy, value, value, found.steps, "exact")
+
+
+def _worst_case(
+    doubt: Doubted, among: Priors, numbers: Numbers, policy: Float[np.ndarray, "I A"]
+) -> float:
+    """Return the least that `policy` secures, over corners and priors."""
+    secures = np.array([[doubt.secures(policy, number) for number in corner] for corner in numbers])
+    return min(float(_worst(among, ours) @ ours) for ours in secures)
+
+
+def _rows(among: Priors, corners: int) -> Within:
     """Return the rows and variables of the worst case over the set, at the worst of the corners.
 
     The variables are t, which is maximised, and for each corner lambda, a and b; the rows are, for
@@ -232,7 +281,7 @@ def _worst_case(among: _Set, corners: int) -> Within:
     )
 
 
-def _worst(among: _Set, secures: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+def _worst(among: Priors, secures: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
     """Return the prior of the set that pays least: what is free goes where little is secured."""
     mass, left = among.low.copy(), 1.0 - among.low.sum()
     for m in np.argsort(among.share @ secures, kind="stable"):
@@ -310,7 +359,7 @@ def _intervals(
     return found
 
 
-def _set(game: Game, given: Mapping[str, float], intervals: Mapping[str, Interval]) -> _Set:
+def _set(game: Game, given: Mapping[str, float], intervals: Mapping[str, Interval]) -> Priors:
     """Return the set of priors; raises `InputError` where it is none."""
     faults = []
     for name, (low, high) in intervals.items():
@@ -341,4 +390,4 @@ def _set(game: Game, given: Mapping[str, float], intervals: Mapping[str, Interva
             f"found no prior within the intervals given: they sum to {bottom.sum():.6g} at the "
             f"least and {top.sum():.6g} at the most, expected 1 to lie between"
         )
-    return _Set(bottom, top, np.array(share))
+    return Priors(bottom, top, np.array(share))

@@ -412,5 +412,5 @@ def test_radii_that_are_none_are_refused(radius):
 
 def test_large_games_are_refused_before_anything_is_built(monkeypatch):
     monkeypatch.setattr(doubt, "drifting", None)
-    with pytest.raises(InputError, match=r"channels in doubt the exact program takes at most 50,0"):
-        solve(load("crisis_guidance"), 0.1)
+    with pytest.raises(InputError, match=r"channels in doubt robust takes at most 1,000,000; take"):
+        solve(load("crisis_guidance"), 0.1, weights={"beta": (1.0, 3.0), "psi": (0.0, 1.0)})

@@ -188,6 +188,25 @@ def test_kernels_in_doubt_are_shown_with_the_worst_found(tmp_path, capsys):
     assert "has no interval in which a payoff could be worse" in capsys.readouterr().err
 
 
+def test_games_that_are_too_large_for_the_program_have_an_optimality_gap(
+    tmp_path, capsys, monkeypatch
+):
+    words = ["solve", "crisis_guidance", "--set", "turns=2", "--method", "robust"]
+    words += ["--channels", "0.05", "--out", str(tmp_path / "run")]
+    code, exact = printed(capsys, *words)
+    assert (code, exact["status"], exact["robustness"]["gap"]) == (0, "exact", 0)
+    monkeypatch.setattr("solvers.doubt.MOST_PAIRS_DRIFTING", 0)
+    code, found = printed(capsys, *words, "--target", "0.02")
+    assert (code, found["status"]) == (0, "target")
+    gap = found["robustness"]["gap"]
+    below = exact["robustness"]["value"] - found["robustness"]["value"]
+    assert -1e-9 <= below <= gap <= 0.02
+    assert read_run(tmp_path / "run").solution.robustness.gap == gap
+    assert main([*words, "--max-steps", "2"]) == 4
+    text = " ".join(capsys.readouterr().out.split())
+    assert "no policy has a guarantee that is higher by more" in text
+
+
 def test_one_percent_of_compliance_with_malice(tmp_path, capsys):
     words = ("--set", "turns=2", "--method", "budget", "--objective", "satisfaction")
     words = ("solve", "crisis_guidance", *words, "--budget", "gives:comply@malicious<=0.01")

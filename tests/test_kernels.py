@@ -490,7 +490,9 @@ def test_a_scenario_without_kernels_has_none_in_doubt():
 def test_large_games_are_refused_before_anything_is_built(monkeypatch):
     monkeypatch.setattr(doubt, "freed", None)
     large = factored_game(override(guidance().scenario, {"turns": 4}))
-    with pytest.raises(InputError, match=r"has 12,318,452 histories.*at most 500,000; take fewer"):
+    with pytest.raises(
+        InputError, match=r"has 12,318,452 histories.*at most 1,000,000; take fewer"
+    ):
         solve(large, 0.1)
-    with pytest.raises(InputError, match=r"2 corners of weights: together 593,404, and"):
-        solve(load("crisis_guidance"), 0.1, weights={"beta": (1.0, 2.0)})
+    with pytest.raises(InputError, match=r"4 corners of weights: together 1,186,808, and"):
+        solve(load("crisis_guidance"), 0.1, weights={"beta": (1.0, 2.0), "psi": (0.0, 1.0)})

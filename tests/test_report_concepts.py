@@ -124,6 +124,11 @@ def test_with_reactions_in_doubt_the_bound_and_the_worst_that_was_found_are_told
     assert "0.6557 is a lower bound; in the worst case that was found the policy gets 0.7" in bound
 
 
+def test_a_guarantee_that_is_not_the_best_says_by_how_much_at_most():
+    (said,) = concepts(GAME, solution(robustness=replace(FOUND["robustness"], gap=0.01)))
+    assert "at least 0.6557, and no policy can raise that above 0.6658. " in said.guaranteed[0]
+
+
 def test_what_rows_give_away_is_counted_by_whether_play_gets_there():
     given = solution(refinement=refinement())
     (said,) = concepts(GAME, given)

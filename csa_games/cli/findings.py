@@ -95,6 +95,8 @@ def _robustness(found: "Robustness") -> Rows:
     else:
         yield "guaranteed", f"{found.value:.6g}, whatever the kernels and channels are"
         yield "worst found", f"{found.found:.6g}, with the prior {prior} and what is below"
+    if found.gap > 0:
+        yield "optimality gap", f"{found.gap:.2g}: no policy has a guarantee that is higher by more"
     if found.worst_weights:
         yield "worst weights", _listed(found.worst_weights)
     for intent, reactions in found.worst_kernels.items():

@@ -36,7 +36,11 @@ def add_method(parser: argparse.ArgumentParser) -> None:
         "against users who know it; auto for what suits the game; a wrong name lists them all",
     )
     parser.add_argument(
-        "--target", type=float, metavar="GAP", help="the NashConv to reach, in payoff units (1e-4)"
+        "--target",
+        type=float,
+        metavar="GAP",
+        help="the NashConv to reach, in payoff units (1e-4); for robust, where a game is "
+        "too large for an exact program, the optimality gap (1e-3)",
     )
     parser.add_argument("--max-steps", type=int, metavar="N", help="the most iterations (100000)")
     parser.add_argument("--seconds", type=float, metavar="S", help="the most time, in seconds")
@@ -205,7 +209,8 @@ def solved(game: "Game", args: argparse.Namespace, checkpoint: str | None = None
     if not args.no_cache:
         keep_compiled()
     ends = {name: wanted[name] for name in ("target", "max_steps", "seconds") if name in wanted}
-    gap = "optimality gap" if args.method.startswith("commitment") else "NashConv"
+    bounded = args.method.startswith("commitment") or args.method == "robust"
+    gap = "optimality gap" if bounded else "NashConv"
     with watched(game.name, Limits(**ends, gap=gap)) as progress:
         return solvers.solve(game, args.method, progress=progress, **wanted)
 

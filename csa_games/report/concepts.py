@@ -132,7 +132,7 @@ def _robustness(game: Game, solution: Solution, found: Robustness) -> Concept:
         (
             f"Over all that was allowed for{allowed}, the assistant expects at least "
             f"{_down(found.value)}, "
-            "and no policy can raise that. The worst case"
+            f"and no policy can raise that{_beyond(found)}. The worst case"
             f"{' that was found' if doubted else ''} is {'; '.join(worst)}.",
             f"If the scenario is right as it is, the policy guarantees {_down(found.nominal)}, "
             f"where {number(found.optimum)} was possible: the price of robustness is "
@@ -140,6 +140,11 @@ def _robustness(game: Game, solution: Solution, found: Robustness) -> Concept:
         ),
         (bound,) if doubted else (),
     )
+
+
+def _beyond(found: Robustness) -> str:
+    """Return by how much more than what is guaranteed could be, where that is not nothing."""
+    return f" above {_up(found.value + found.gap)}" if found.gap > 0 else ""
 
 
 def _refinement(game: Game, solution: Solution, found: Refinement) -> Concept:
