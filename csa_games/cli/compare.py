@@ -28,6 +28,9 @@ PARTS = ("commitment", "robust", "baselines", "published")
 MOST_ROBUST = 500_000
 """Histories up to which a robust policy is found along the way: its program takes half a minute."""
 
+ROBUST_SECONDS = 30.0
+"""How long one is iterated to where there is no such program; what it guarantees is exact."""
+
 COMMITMENT_SECONDS = 20.0
 """How long a commitment is searched for along the way; how good it is at least, it says itself."""
 
@@ -127,7 +130,7 @@ def _robust(game: "Game", solution: "Solution") -> "tuple[Solution | None, str |
         )
     try:
         with waiting(f"a robust policy of {game.name}"):
-            return robust.solve(game), None
+            return robust.solve(game, seconds=ROBUST_SECONDS), None
     except InputError as error:  # quantal or rational users, or no intervals
         return None, f"Robust is left out: {error}."
 
