@@ -4,8 +4,9 @@ import json
 import sqlite3
 import struct
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from csa_games.game import Game, Policy, Solution
 from csa_games.guard.bundle import (
     FILES,
     MANIFEST,
+    PLAYS,
     ROWS,
     BundleError,
     canonical,
@@ -26,7 +28,8 @@ from csa_games.guard.bundle import (
     parse,
     terms_of,
 )
-from csa_games.guard.store import Store
+from csa_games.guard.plays import TRUST, pack_plays
+from csa_games.guard.store import Store, plays_of
 from csa_games.override import override
 from csa_games.scenario import Scenario, builtin_scenarios, read_scenario, scenario_from
 from csa_games.table import Table, tabulate
@@ -107,15 +110,35 @@ def sealed(files: dict[str, bytes], edit: Callable[[dict[str, Any]], object] = l
     manifest = parse(files[MANIFEST])
     edit(manifest)
     with suppress(BundleError, struct.error):  # of rows that nobody can read there is none
-        manifest["rows"]["digest"] = Store(files[ROWS], terms_of(manifest)).digest()
+        manifest["rows"]["digest"] = store_of(files).digest()
     manifest["files"] = listing({name: files[name] for name in files if name in FILES})
     forged = files | {MANIFEST: canonical(manifest)}
     assert integrity(forged) == [], "the forger did a bad job"
     return forged
 
 
+def store_of(files: dict[str, bytes]) -> Store:
+    return Store(files[ROWS], files[PLAYS], terms_of(parse(files[MANIFEST])))
+
+
 def sql(files: dict[str, bytes], *statements: str) -> dict[str, bytes]:
-    """Return `files` with the rows changed by SQL."""
+    """Return `files` with the rows changed by SQL, and the plays those of the rows."""
+    rows = rows_changed(files, *statements)[ROWS]
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.deserialize(rows)
+        terms = terms_of(parse(files[MANIFEST]))
+        plays = [row for row in plays_of(connection, terms)[1] if can_be_played(*row)]
+        file = BytesIO()
+        pack_plays(file, len(terms.responses), len(plays), plays)
+    return files | {ROWS: rows, PLAYS: file.getvalue()}
+
+
+def can_be_played(digest: bytes, trust: object, *numbers: object) -> bool:
+    return trust in TRUST and all(isinstance(cell, float | None) for cell in numbers)
+
+
+def rows_changed(files: dict[str, bytes], *statements: str) -> dict[str, bytes]:
+    """Return `files` with the rows changed by SQL, and the plays as they were."""
     connection = sqlite3.connect(":memory:")
     connection.deserialize(files[ROWS])
     for statement in statements:

@@ -31,8 +31,8 @@ from csa_games.guard.bundle import (
 from csa_games.guard.decide import from_files
 from csa_games.guard.deployment import Deployment
 from csa_games.guard.keys import turns_of
+from csa_games.guard.plays import TRUSTED
 from csa_games.guard.signing import check, new_keys, read_keys, sign
-from csa_games.guard.store import TRUSTED
 from csa_games.signing import write_keys
 
 EVERY = (MANIFEST, SIGNATURE, *FILES)

@@ -20,7 +20,7 @@ from typing import Any
 
 from csa_games.files import write_file
 from csa_games.guard.bundle import MANIFEST, ROWS, parse
-from csa_games.guard.store import TRUST
+from csa_games.guard.plays import TRUST
 from csa_games.provenance import provenance
 from experiments.guard.bundles import made_up, made_up_keys, solved
 from experiments.guard.report import csv_text, markdown
