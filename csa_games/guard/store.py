@@ -109,10 +109,10 @@ def pack(
             connection.executemany(f"INSERT INTO {table} VALUES ({marks})", _ordered(rows))
             connection.execute("COMMIT")
         with (folder / PLAYS).open("wb") as file:
-            pack_plays(file, len(terms.responses), *plays_of(connection, terms))
+            pack_plays(file, len(terms.responses), *_plays(connection, terms))
 
 
-def plays_of(connection: sqlite3.Connection, terms: Terms) -> tuple[int, Iterable[Sequence[Cell]]]:
+def _plays(connection: sqlite3.Connection, terms: Terms) -> tuple[int, Iterable[Sequence[Cell]]]:
     """Return how many rows there are, and what `pack_plays` needs of each, in its order."""
     connection.create_function("digest_of", 1, digest_of)
     (count,) = connection.execute("SELECT count(*) FROM assistant").fetchone()
