@@ -411,6 +411,18 @@ FORGERIES = {
         ),
         "policy.sqlite: the row plain:flag: values: found",
     ),
+    "a value that is missing": (
+        lambda files: sealed(
+            sql(files, "UPDATE assistant SET value_refuse = NULL WHERE key = 'plain:flag'")
+        ),
+        "policy.sqlite: the row plain:flag: values: found",
+    ),
+    "a value that is missing in a coarser row": (
+        lambda files: sealed(
+            sql(files, "UPDATE assistant SET value_refuse = NULL WHERE key = '~signal=flag'")
+        ),
+        "policy.sqlite: the coarser row ~signal=flag: values: found",
+    ),
     "another margin": (
         lambda files: sealed(
             sql(files, "UPDATE assistant SET margin = 9 WHERE key = 'plain:flag'")

@@ -24,9 +24,10 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from hashlib import blake2b
+from io import BufferedIOBase
 from itertools import accumulate
 from math import isfinite, nan
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from csa_games.guard.bundle import PLAYS
 from csa_games.guard.content import BundleError, Content, OnDisk
@@ -56,7 +57,9 @@ def digest_of(key: str) -> bytes:
     return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def pack_plays(file: BinaryIO, responses: int, count: int, rows: Iterable[Sequence[Any]]) -> None:
+def pack_plays(
+    file: BufferedIOBase, responses: int, count: int, rows: Iterable[Sequence[Any]]
+) -> None:
     """Write the plays of `count` rows to `file`, an empty one; the same rows give the same bytes.
 
     A row is the digest of its key, its trust, its own reach and its probabilities; they are taken
@@ -116,10 +119,10 @@ class Plays:
 
         That is where a number is not finite, the mark none, or noise without an own reach.
         """
-        digest, starts, size = digest_of(key), self._starts, self._record.size
-        bucket = _bucket(digest, self._bits)
-        first = starts[bucket]
-        count = starts[bucket + 1] - first
+        digest, record = digest_of(key), self._record
+        bucket, size = _bucket(digest, self._bits), record.size
+        first = self._starts[bucket]
+        count = self._starts[bucket + 1] - first
         if not 0 < count <= MOST_IN_BUCKET:
             return None
         try:
@@ -131,7 +134,7 @@ class Plays:
             at = records.find(digest, at + 1)
         if at < 0 or at + size > len(records):
             return None
-        cells = self._record.unpack_from(records, at)
+        cells = record.unpack_from(records, at)
         own_reach, probabilities, mark = cells[1], cells[2:-1], cells[-1]
         if own_reach != own_reach:
             own_reach = None

@@ -60,11 +60,12 @@ class Row(NamedTuple):
     values: tuple[float, ...] | None
 
 
-def margin_of(values: Sequence[float] | None) -> float | None:
+def margin_of(values: Sequence[float | None] | None) -> float | None:
     """Return how far the best response is above the second best; None where there are not two."""
-    if values is None or len(values) < 2:
+    found = [value for value in values or () if value is not None]  # some are, in damaged rows
+    if len(found) < 2:
         return None
-    second, best = sorted(values)[-2:]
+    second, best = sorted(found)[-2:]
     return best - second
 
 
