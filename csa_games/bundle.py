@@ -14,6 +14,7 @@ from csa_games.guard.bundle import (
     FILES,
     GOLDEN,
     MANIFEST,
+    PLAYS,
     READER,
     RESPONSES,
     ROWS,
@@ -36,10 +37,11 @@ from csa_games.guard.content import read
 from csa_games.guard.decide import Guard, responses_from
 from csa_games.guard.golden import LEAST_PROBES, lines
 from csa_games.guard.keys import KEY_VERSION, turns_of
+from csa_games.guard.plays import DEVIATION, NOISE, REFINED, TRUSTED
 from csa_games.guard.sampling import TEST_KEY
 from csa_games.guard.shapes import MOMENT, misfits
 from csa_games.guard.signing import Key, sign
-from csa_games.guard.store import DEVIATION, NOISE, REFINED, TRUSTED, Store, pack
+from csa_games.guard.store import Store, pack
 from csa_games.table import LEAST_OWN_REACH, LEAST_SHARE, MOST_LOSS, Table, records
 
 
@@ -55,7 +57,7 @@ def write_bundle(
     """Write the files of the bundle of `table` into `folder`, an empty one; return its revision.
 
     The arguments are those of `Table.save`, and the `key` that signs. The same ones give the same
-    bytes. Rows go straight to their file. Raises `InputError` when `provenance` is not JSON,
+    bytes. Rows go straight to their files. Raises `InputError` when `provenance` is not JSON,
     `not_after` no date, or the key one that cannot sign.
     """
     # As its readers will find it: canonical JSON has its keys in another order.
@@ -96,9 +98,9 @@ def write_bundle(
         "provenance": made,
     }
     terms = terms_of(manifest)
-    pack(folder / ROWS, terms, _assistant_rows(table), _user_rows(table))
-    rows = read(folder / ROWS)
-    store = Store(rows, terms)
+    pack(folder, terms, _assistant_rows(table), _user_rows(table))
+    rows, plays = read(folder / ROWS), read(folder / PLAYS)
+    store = Store(rows, plays, terms)
     trust = Counter(table.exact.trust)
     manifest["rows"] = {
         "digest": store.digest(),
@@ -112,6 +114,7 @@ def write_bundle(
     files: dict[str, Any] = {
         CARD: card(manifest, scenario, store).encode(),
         GOLDEN: lines(guard, _histories(table)),
+        PLAYS: plays,
         ROWS: rows,
         RESPONSES: responses,
         SCENARIO: written,
@@ -119,7 +122,7 @@ def write_bundle(
     files[MANIFEST] = canonical(manifest | {"files": listing(files)})
     if key is not None:
         files[SIGNATURE] = sign(files[MANIFEST], key)
-    for name in files.keys() - {ROWS}:
+    for name in files.keys() - {ROWS, PLAYS}:
         (folder / name).write_bytes(files[name])
     return sha256(files[MANIFEST])
 

@@ -29,7 +29,8 @@ from csa_games.guard.bundle import MANIFEST, SCENARIO, BundleError, parse, sha25
 from csa_games.guard.decide import Guard
 from csa_games.guard.keys import turns_of
 from csa_games.guard.ladder import find
-from csa_games.guard.store import COARSE, NOISE, Row
+from csa_games.guard.plays import COARSE, NOISE
+from csa_games.guard.store import Row
 from csa_games.outcomes import OUTCOMES
 from csa_games.scenario import Scenario, scenario_from
 

@@ -49,8 +49,15 @@ from csa_games.folders import replacing_folder
 from csa_games.game import ASSISTANT, USER, Game, Policy, Solution
 from csa_games.guard.bundle import canonical
 from csa_games.guard.keys import coarse_key, intent_of, turns_of
+from csa_games.guard.plays import (
+    COARSE,
+    DEVIATION,
+    NOISE,
+    REFINED,
+    TRUSTED,
+)
 from csa_games.guard.signing import read_key
-from csa_games.guard.store import COARSE, DEVIATION, NOISE, REFINED, TRUSTED, assistant_columns
+from csa_games.guard.store import assistant_columns
 from csa_games.scenario import Scenario
 
 LEAST_OWN_REACH = 1e-6

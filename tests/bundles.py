@@ -1,11 +1,13 @@
 """Solved dialogues and their tables, each made once for all tests; and how to forge a bundle."""
 
+import hashlib
 import json
 import sqlite3
 import struct
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from csa_games.game import Game, Policy, Solution
 from csa_games.guard.bundle import (
     FILES,
     MANIFEST,
+    PLAYS,
     ROWS,
     BundleError,
     canonical,
@@ -26,6 +29,7 @@ from csa_games.guard.bundle import (
     parse,
     terms_of,
 )
+from csa_games.guard.plays import TRUST, pack_plays
 from csa_games.guard.store import Store
 from csa_games.override import override
 from csa_games.scenario import Scenario, builtin_scenarios, read_scenario, scenario_from
@@ -107,15 +111,40 @@ def sealed(files: dict[str, bytes], edit: Callable[[dict[str, Any]], object] = l
     manifest = parse(files[MANIFEST])
     edit(manifest)
     with suppress(BundleError, struct.error):  # of rows that nobody can read there is none
-        manifest["rows"]["digest"] = Store(files[ROWS], terms_of(manifest)).digest()
+        store = Store(files[ROWS], files[PLAYS], terms_of(manifest))
+        manifest["rows"]["digest"] = store.digest()
     manifest["files"] = listing({name: files[name] for name in files if name in FILES})
     forged = files | {MANIFEST: canonical(manifest)}
     assert integrity(forged) == [], "the forger did a bad job"
     return forged
 
 
+def store_of(files: dict[str, bytes]) -> Store:
+    return Store(files[ROWS], files[PLAYS], terms_of(parse(files[MANIFEST])))
+
+
 def sql(files: dict[str, bytes], *statements: str) -> dict[str, bytes]:
-    """Return `files` with the rows changed by SQL."""
+    """Return `files` with the rows changed by SQL, and the plays of those that still make one."""
+    changed = rows_changed(files, *statements)
+    terms = terms_of(parse(files[MANIFEST]))
+    shares = ", ".join(f"probability_{name}" for name in terms.responses)
+    plays = []
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.deserialize(changed[ROWS])
+        connection.text_factory = lambda data: data.decode(errors="replace")
+        query = f"SELECT key, trust, own_reach, {shares} FROM assistant"
+        for key, trust, *numbers in connection.execute(query):
+            proper = all(isinstance(cell, float | None) for cell in numbers)
+            if isinstance(key, str) and trust in TRUST and proper:
+                digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
+                plays.append((digest, trust, *numbers))
+    file = BytesIO()
+    pack_plays(file, len(terms.responses), len(plays), sorted(plays))
+    return changed | {PLAYS: file.getvalue()}
+
+
+def rows_changed(files: dict[str, bytes], *statements: str) -> dict[str, bytes]:
+    """Return `files` with the rows changed by SQL, and the plays as they were."""
     connection = sqlite3.connect(":memory:")
     connection.deserialize(files[ROWS])
     for statement in statements:

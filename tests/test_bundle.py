@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from bundles import certified, files_of, solved, table, veiled
+from bundles import certified, files_of, solved, store_of, table, veiled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_scenarios import random_policy, random_scenario
@@ -17,8 +17,7 @@ from csa_games.dialogue import dialogue_game
 from csa_games.errors import InputError
 from csa_games.files import write_file
 from csa_games.guard import Guard, verify
-from csa_games.guard.bundle import FILES, MANIFEST, ROWS, parse, terms_of
-from csa_games.guard.store import Store
+from csa_games.guard.bundle import FILES, MANIFEST, ROWS, parse
 from csa_games.scenario import scenario_from
 from csa_games.table import tabulate
 
@@ -93,23 +92,22 @@ def test_another_process_gives_the_same_bytes(tmp_path):
 def test_the_digest_does_not_depend_on_the_library_that_wrote_the_file(tmp_path):
     table("csa_oneshot").save(tmp_path / "b")
     files = files_of(tmp_path / "b")
-    manifest = parse(files[MANIFEST])
     # Bytes 96-99 of a SQLite file are the version of the library (sqlite.org/fileformat2.html).
     other = files[ROWS][:96] + (3_050_000).to_bytes(4, "big") + files[ROWS][100:]
     assert other != files[ROWS]
-    assert Store(other, terms_of(manifest)).digest() == manifest["rows"]["digest"]
+    expected = parse(files[MANIFEST])["rows"]["digest"]
+    assert store_of(files | {ROWS: other}).digest() == expected
 
 
 def test_the_digest_tells_rows_apart_that_differ_in_the_last_bit(tmp_path):
     table("csa_oneshot").save(tmp_path / "b")
     files = files_of(tmp_path / "b")
-    terms = terms_of(parse(files[MANIFEST]))
     connection = sqlite3.connect(tmp_path / "b" / ROWS)
     with connection:
         connection.execute("UPDATE assistant SET reach = reach * (1 + 2.3e-16)")
     connection.close()
     changed = (tmp_path / "b" / ROWS).read_bytes()
-    assert Store(changed, terms).digest() != Store(files[ROWS], terms).digest()
+    assert store_of(files | {ROWS: changed}).digest() != store_of(files).digest()
 
 
 def test_any_sqlite_reads_the_rows(tmp_path):

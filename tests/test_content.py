@@ -73,7 +73,7 @@ def test_a_file_that_is_replaced_while_it_is_checked_is_refused(place, tmp_path)
     with pytest.raises(BundleError, match=r"policy.sqlite: was changed or replaced while it was"):
         rows.sha256()
     with pytest.raises(BundleError, match=r"policy.sqlite: was changed or replaced while it was"):
-        Store(rows, Guard.load(place).terms)
+        Store(rows, b"", Guard.load(place).terms)
 
 
 @pytest.mark.usefixtures("on_disk")
@@ -81,7 +81,7 @@ def test_a_file_that_goes_away_is_refused(place):
     rows = read_files(place)[ROWS]
     terms = Guard.load(place).terms
     (place / ROWS).unlink()
-    for use in (rows.sha256, lambda: Store(rows, terms), rows.check):
+    for use in (rows.sha256, lambda: Store(rows, b"", terms), rows.check):
         with pytest.raises(BundleError, match=r"policy.sqlite: "):
             use()
 

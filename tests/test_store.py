@@ -4,11 +4,11 @@ import gc
 import sqlite3
 
 import pytest
-from bundles import unsolved
+from bundles import files_of, store_of, unsolved
 
 from csa_games.guard import Guard
 from csa_games.guard.bundle import MANIFEST, ROWS, parse, terms_of
-from csa_games.guard.store import REMEMBERED, Store, pack
+from csa_games.guard.store import REMEMBERED, pack
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +29,16 @@ def user_rows(terms, *keys):
 
 def test_rows_out_of_order_are_refused(tmp_path, terms):
     with pytest.raises(ValueError, match=r"the row a\| after b\|, expected rows ordered by key"):
-        pack(tmp_path / "rows", terms, (), user_rows(terms, "b|", "a|"))
+        pack(tmp_path, terms, (), user_rows(terms, "b|", "a|"))
 
 
 def test_rows_that_are_there_twice_are_refused(tmp_path, terms):
     with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
-        pack(tmp_path / "rows", terms, (), user_rows(terms, "a|", "a|"))
+        pack(tmp_path, terms, (), user_rows(terms, "a|", "a|"))
 
 
 def test_rows_are_taken_as_they_come(tmp_path, terms):
-    place = tmp_path / "rows"
+    place = tmp_path / ROWS
     sizes = set()
 
     def rows():
@@ -48,13 +48,13 @@ def test_rows_are_taken_as_they_come(tmp_path, terms):
             yield f"{n:0100}", *shares
 
     (_, *shares), *_ = user_rows(terms, "")
-    pack(place, terms, (), rows())
+    pack(tmp_path, terms, (), rows())
     # What does not fit into the cache is in the file before the last row is there.
     assert len(sizes) > 3
 
 
-def test_what_is_played_is_what_the_row_says(folder, terms):
-    store = Store((folder / ROWS).read_bytes(), terms)
+def test_what_is_played_is_what_the_row_says(folder):
+    store = store_of(files_of(folder))
     for row in store.assistant():
         for _ in range(2):  # the second is remembered
             play = store.play(row.key)
@@ -63,8 +63,8 @@ def test_what_is_played_is_what_the_row_says(folder, terms):
     assert store.play("no such key") is store.get("no such key") is None
 
 
-def test_a_store_remembers_so_many_rows(folder, terms):
-    store = Store((folder / ROWS).read_bytes(), terms)
+def test_a_store_remembers_so_many_rows(folder):
+    store = store_of(files_of(folder))
     for n in range(REMEMBERED + 10):
         store.play(f"no such key {n}")
     assert store.play.cache_info().currsize == REMEMBERED

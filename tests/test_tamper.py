@@ -5,19 +5,33 @@ consistent, and only `verify` finds what is not true.
 """
 
 import json
+import math
 import os
+import struct
 from contextlib import contextmanager
+from hashlib import blake2b
 
 import pytest
-from bundles import edited_json, files_of, sealed, sql, table, unsolved, write
+from bundles import (
+    edited_json,
+    files_of,
+    rows_changed,
+    sealed,
+    sql,
+    store_of,
+    table,
+    unsolved,
+    write,
+)
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from csa_games.guard import BundleError, Guard, verify
+from csa_games.guard import BundleError, Guard, content, verify
 from csa_games.guard.bundle import (
     FILES,
     GOLDEN,
     MANIFEST,
+    PLAYS,
     READER,
     RESPONSES,
     ROWS,
@@ -26,13 +40,14 @@ from csa_games.guard.bundle import (
     canonical,
     listing,
     parse,
+    read_files,
     sha256,
 )
 from csa_games.guard.decide import from_files
 from csa_games.guard.deployment import Deployment
 from csa_games.guard.keys import turns_of
+from csa_games.guard.plays import TRUST, TRUSTED, Plays
 from csa_games.guard.signing import check, new_keys, read_keys, sign
-from csa_games.guard.store import TRUSTED
 from csa_games.signing import write_keys
 
 EVERY = (MANIFEST, SIGNATURE, *FILES)
@@ -216,13 +231,14 @@ def test_a_signature_that_says_nothing_is_refused(place, files, tmp_path, forger
     assert any(sentence in fault for fault in faults), faults
 
 
-@pytest.mark.parametrize("name", [RESPONSES, GOLDEN, SCENARIO, ROWS, MANIFEST])
+@pytest.mark.parametrize("name", [RESPONSES, GOLDEN, SCENARIO, ROWS, PLAYS, MANIFEST])
 def test_a_forgery_with_every_hash_right_is_refused_by_its_signature(place, files, tmp_path, name):
     forge = {
         RESPONSES: lambda: edited_json(files, name, lambda r: r["refuse"].update(mechanism="pass")),
         GOLDEN: lambda: files | {name: files[name].splitlines(keepends=True)[0]},
         SCENARIO: lambda: edited_json(files, name, lambda s: s.update(title="Another")),
         ROWS: lambda: sql(files, "UPDATE assistant SET reach = reach / 2"),
+        PLAYS: lambda: files | {name: with_byte(files[name], len(files[name]) - 1, 3)},
         MANIFEST: lambda: files,
     }
     forged = sealed(forge[name](), lambda manifest: manifest.update(created="2030-01-01"))
@@ -344,6 +360,7 @@ JSON = st.recursive(
 @example(RESPONSES, b'{"comply": {"mechanism": "pass", "text": "\\ud800", "ends": false}}')
 @example(GOLDEN, b'{"history": [], "conversation": "c"}')
 @example(ROWS, b"SQLite format 3\0")
+@example(PLAYS, b"CSAPLAY1" + b"\0" * 16)
 def test_any_bytes_are_refused_in_words(files, tmp_path_factory, name, data):
     folder = write(tmp_path_factory.mktemp("h") / "b", hostile(files, name, data))
     assert not verify(folder).passed
@@ -406,7 +423,8 @@ REQUIRED = ("probability_comply", "reach", "trust", "key")  # which SQLite keeps
     ],
 )
 def test_cells_of_another_kind_are_answered_in_words(files, tmp_path, column, cell):
-    rows = sql(files, f"UPDATE assistant SET {column} = {cell} WHERE key = 'plain:flag'")[ROWS]
+    change = f"UPDATE assistant SET {column} = {cell} WHERE key = 'plain:flag'"
+    rows = rows_changed(files, change)[ROWS]
     folder = write(tmp_path / "b", hostile(files, ROWS, rows))
     assert verify(folder).passed == (column == "loss" and cell == "NULL")  # as it was
     answered(folder)
@@ -426,40 +444,165 @@ def unprobed(tmp_path_factory):
     return files, key
 
 
-def decided(unprobed, folder, change):
-    """Return the fields of a decision by a row with that `change`."""
+def decided(unprobed, folder, name, data):
+    """Return the fields of a decision of a bundle with `data` in the file of this `name`."""
     files, key = unprobed
-    rows = sql(files, f"UPDATE assistant SET {change} WHERE key = '{key}'")[ROWS]
-    guard = Guard.load(write(folder, hostile(files, ROWS, rows)))  # the probes come out
+    guard = Guard.load(write(folder, hostile(files, name, data)))  # the probes come out
     decision = guard.decide(turns_of(key), "c").as_dict()
     canonical(decision)  # which takes no numbers that are not finite
     return decision
 
 
-DAMAGES = [
+ROW_DAMAGES = [
     *(f"{column} = {cell}" for column in COLUMNS[:-2] for cell in ("'text'", "x'00ff'", "''")),
+    *(f"{column} = {cell}" for column in COLUMNS[:-2] for cell in ("1e999", "-1e999")),
     *("trust = 'text'", "trust = x'00ff'", "trust = CAST(x'ff' AS TEXT)", "trust = 2"),
     *("posterior_benign = NULL", "posterior_malicious = NULL", "value_refuse = NULL"),
-    *("probability_comply = 1e999", "probability_comply = -1e999"),
     *("trust = 'noise', own_reach = NULL", "trust = 'refined', loss = NULL"),
 ]
 
 
-@pytest.mark.parametrize("change", DAMAGES)
-def test_a_damaged_row_that_no_probe_asks_for_decides_nothing(unprobed, tmp_path, change):
-    decision = decided(unprobed, tmp_path / "b", change)
-    assert decision["rung"] > 0
-    assert decision["reason"] in ("BACKOFF", "DEFAULT")
-    assert "The row of this state is damaged." in decision["explanation"]
-
-
-@pytest.mark.parametrize("cell", ["1e999", "-1e999"])
-@pytest.mark.parametrize("column", COLUMNS[1:-2])
-def test_of_a_row_that_is_not_finite_only_what_it_plays_is_told(unprobed, tmp_path, column, cell):
-    decision = decided(unprobed, tmp_path / "b", f"{column} = {cell}")
+@pytest.mark.parametrize("change", ROW_DAMAGES)
+def test_of_a_row_that_is_damaged_only_what_it_plays_is_told(unprobed, tmp_path, change):
+    files, key = unprobed
+    changed = rows_changed(files, f"UPDATE assistant SET {change} WHERE key = '{key}'")
+    decision = decided(unprobed, tmp_path / "b", ROWS, changed[ROWS])
     assert decision["rung"] == 0
     assert decision["posterior"] is decision["values"] is decision["margin"] is None
     assert "What else is in the row that decided is damaged" in decision["explanation"]
+    assert not verify(tmp_path / "b").passed
+
+
+# What is in the file of plays: a header of 24 bytes, the last number of which are the plays, where
+# buckets begin, and records of a hash, the own reach, six probabilities and a mark.
+RECORD = struct.Struct("<16s7dB")
+
+
+def with_cells(plays, key, **cells):
+    """Return a file of plays with these cells, by their position, in the record of `key`."""
+    at = plays.index(blake2b(key.encode(), digest_size=16).digest())
+    found = list(RECORD.unpack_from(plays, at))
+    for name, cell in cells.items():
+        found[int(name[1:])] = cell
+    return plays[:at] + RECORD.pack(*found) + plays[at + RECORD.size :]
+
+
+def with_start(plays, key, ahead, number):
+    """Return a file of plays where the bucket of `key`, or one so far ahead, begins elsewhere."""
+    (bits,) = struct.unpack_from("<I", plays, 12)
+    hashed = int.from_bytes(blake2b(key.encode(), digest_size=16).digest()[:4], "big")
+    at = 24 + 4 * ((hashed >> (32 - bits)) + ahead)
+    return plays[:at] + struct.pack("<I", number) + plays[at + 4 :]
+
+
+PLAY_DAMAGES = {
+    "a mark too large": lambda plays, key: with_cells(plays, key, _8=5),
+    "the largest mark": lambda plays, key: with_cells(plays, key, _8=255),
+    "a probability that is none": lambda plays, key: with_cells(plays, key, _2=math.nan),
+    "an infinite probability": lambda plays, key: with_cells(plays, key, _7=math.inf),
+    "less than any number": lambda plays, key: with_cells(plays, key, _4=-math.inf),
+    "an infinite own reach": lambda plays, key: with_cells(plays, key, _1=math.inf),
+    "noise of no own reach": lambda plays, key: with_cells(plays, key, _1=math.nan, _8=2),
+    "another hash": lambda plays, key: with_cells(plays, key, _0=b"\xff" * 16),
+    "a bucket that ends before it begins": lambda plays, key: with_start(plays, key, 1, 0),
+    "a bucket that begins after it ends": lambda plays, key: with_start(plays, key, 0, 2**32 - 1),
+    "a bucket of everything": lambda plays, key: with_start(plays, key, 1, 2**32 - 1),
+}
+
+
+@pytest.mark.parametrize("place", ["in memory", "on disk"])
+@pytest.mark.parametrize("damage", sorted(PLAY_DAMAGES))
+def test_a_damaged_play_that_no_probe_asks_for_decides_nothing(
+    unprobed, tmp_path, monkeypatch, damage, place
+):
+    monkeypatch.setattr(content, "MOST_COPIED", 0 if place == "on disk" else 2**30)
+    files, key = unprobed
+    plays = PLAY_DAMAGES[damage](files[PLAYS], key)
+    # Probes of the same bucket must not be asked.
+    guard = from_files(read_files(write(tmp_path / "b", hostile(files, PLAYS, plays))), check=False)
+    decision = guard.decide(turns_of(key), "c")
+    assert decision.rung > 0
+    assert decision.reason in ("BACKOFF", "DEFAULT")
+    assert "The row of this state is damaged." in decision.explanation
+    faults = verify(tmp_path / "b").faults
+    assert any(fault.startswith("plays.bin: the row ") for fault in faults)
+
+
+def test_a_play_that_differs_in_the_last_bit_is_found(unprobed, tmp_path):
+    files, key = unprobed
+    row = store_of(files).get(key)
+    for k, number in enumerate((row.own_reach, *row.probabilities), start=1):
+        plays = with_cells(files[PLAYS], key, **{f"_{k}": math.nextafter(number, 2.0)})
+        folder = write(tmp_path / str(k), hostile(files, PLAYS, plays))
+        (fault,) = verify(folder).faults
+        assert fault.startswith(f"plays.bin: the row {key}: found ('{row.trust}', ")
+
+
+def test_a_play_of_no_row_is_found(unprobed, tmp_path):
+    files, key = unprobed
+    less = sql(files, f"DELETE FROM assistant WHERE key = '{key}'")
+    sentence = rf"plays.bin: found {store_of(files).plays.count} plays, expected "
+    more = sealed(less | {PLAYS: files[PLAYS]}, lambda m: m["rows"].update(trusted=trusted(m) - 1))
+    folder = write(tmp_path / "more", more)
+    assert any(fault.startswith(sentence) for fault in verify(folder).faults)
+    with pytest.raises(BundleError, match=sentence):
+        Guard.load(folder, check=False)
+
+
+def trusted(manifest):
+    return manifest["rows"]["trusted"]
+
+
+HEADS = {
+    "nothing": (lambda plays: b"", "found b'', expected b'CSAPLAY1' and a header"),
+    "half a header": (lambda plays: plays[:20], "found b'CSAPLAY1', expected b'CSAPLAY1' and"),
+    "another version": (lambda plays: b"CSAPLAY2" + plays[8:], "found b'CSAPLAY2', expected"),
+    "other responses": (
+        lambda plays: plays[:8] + struct.pack("<I", 7) + plays[12:],
+        "found plays of 7 responses, in 2^",
+    ),
+    "more buckets than there are hashes": (
+        lambda plays: plays[:12] + struct.pack("<I", 2**32 - 1) + plays[16:],
+        "in 2^4294967295 buckets, expected 6 responses, and 2^32 buckets or fewer",
+    ),
+    "one bucket": (lambda plays: plays[:12] + bytes(4) + plays[16:], "bytes, expected "),
+    "most plays": (lambda plays: plays[:16] + b"\xff" * 8 + plays[24:], "bytes, expected "),
+    "a byte too many": (lambda plays: plays + b"\0", "bytes, expected "),
+}
+
+
+@pytest.mark.parametrize("place", ["in memory", "on disk"])
+@pytest.mark.parametrize("head", sorted(HEADS))
+def test_plays_of_another_structure_are_refused(unprobed, tmp_path, monkeypatch, head, place):
+    monkeypatch.setattr(content, "MOST_COPIED", 0 if place == "on disk" else 2**30)
+    (files, _), (change, sentence) = unprobed, HEADS[head]
+    folder = write(tmp_path / "b", hostile(files, PLAYS, change(files[PLAYS])))
+    for fault in (verify(folder).faults[0], refusal(folder)):
+        assert fault.startswith("plays.bin: found ")
+        assert sentence in fault
+
+
+def refusal(folder):
+    with pytest.raises(BundleError) as caught:
+        Guard.load(folder, check=False)
+    return str(caught.value)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_any_plays_are_answered_as_plays_or_not_at_all(unprobed, data):
+    files, _ = unprobed
+    plays, store = files[PLAYS], store_of(files)
+    for _ in range(data.draw(st.integers(1, 20))):
+        # The size is checked, and all else is what it likes.
+        position = data.draw(st.integers(24, len(plays) - 1) | st.integers(24, 600))
+        plays = with_byte(plays, position, data.draw(st.integers(0, 255)))
+    found = Plays(plays, 6)
+    for row in store.assistant():
+        play = found.find(row.key)
+        if play is not None:
+            assert play.trust in TRUST
+            assert all(map(math.isfinite, (play.own_reach or 0.0, *play.probabilities)))
 
 
 def test_a_damaged_row_of_the_ladder_is_passed_by(unprobed, tmp_path):
@@ -468,8 +611,8 @@ def test_a_damaged_row_of_the_ladder_is_passed_by(unprobed, tmp_path):
     history = [(None, "flag")]  # an ask that is missing
     coarse = guard.decide(history, "c")
     assert coarse.rung == len(guard.terms.rungs)
-    rows = sql(files, f"UPDATE assistant SET reach = 'x' WHERE key = '{coarse.key_used}'")[ROWS]
-    forged = from_files(hostile(files, ROWS, rows), check=False)
+    plays = with_cells(files[PLAYS], coarse.key_used, _8=9)
+    forged = from_files(hostile(files, PLAYS, plays), check=False)
     assert forged.decide(history, "c").reason == "DEFAULT"
 
 

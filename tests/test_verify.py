@@ -176,8 +176,8 @@ def test_numbers_by_turn_and_a_discount_count(tmp_path):
 
 
 def flipped(data):
-    middle = len(data) // 2
-    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+    where = len(data) // 3  # of a manifest, in a hash
+    return data[:where] + bytes([data[where] ^ 1]) + data[where + 1 :]
 
 
 DAMAGE = {
@@ -234,7 +234,11 @@ def test_no_folder_is_wrong_input_and_no_finding(tmp_path):
     ("edit", "sentence"),
     [
         (lambda m: m.update(schema="x"), "schema: found 'x', expected 'csa-games/bundle'"),
-        (lambda m: m["compat"].update(min_reader=2), "compat.min_reader: found 2, expected at"),
+        (lambda m: m["compat"].update(min_reader=3), "compat.min_reader: found 3, expected at"),
+        (
+            lambda m: m["compat"].update(min_reader=1),
+            "found 1, expected 2; export the bundle",
+        ),
         (lambda m: m.update(key_version=2), "key_version: found 2, expected 1"),
         (lambda m: m.pop("fallback"), "fallback: is missing"),
         (lambda m: m.update(turns="2"), "turns: found '2', expected int"),
@@ -406,6 +410,18 @@ FORGERIES = {
             sql(files, "UPDATE assistant SET value_comply = 9 WHERE key = 'plain:flag'")
         ),
         "policy.sqlite: the row plain:flag: values: found",
+    ),
+    "a value that is missing": (
+        lambda files: sealed(
+            sql(files, "UPDATE assistant SET value_refuse = NULL WHERE key = 'plain:flag'")
+        ),
+        "policy.sqlite: the row plain:flag: values: found",
+    ),
+    "a value that is missing in a coarser row": (
+        lambda files: sealed(
+            sql(files, "UPDATE assistant SET value_refuse = NULL WHERE key = '~signal=flag'")
+        ),
+        "policy.sqlite: the coarser row ~signal=flag: values: found",
     ),
     "another margin": (
         lambda files: sealed(

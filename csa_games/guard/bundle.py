@@ -25,11 +25,12 @@ First = TypeVar("First")
 Second = TypeVar("Second")
 
 SCHEMA = "csa-games/bundle"
-READER = 1  # the highest `compat.min_reader` that this code understands
+READER = 2  # the `compat.min_reader` that this code understands
 
 MANIFEST, ROWS, SCENARIO = "manifest.json", "policy.sqlite", "scenario.json"
+PLAYS = "plays.bin"
 RESPONSES, GOLDEN, CARD = "responses.json", "golden.jsonl", "CARD.md"
-FILES = (CARD, GOLDEN, ROWS, RESPONSES, SCENARIO)
+FILES = (CARD, GOLDEN, PLAYS, ROWS, RESPONSES, SCENARIO)
 """Every file that the manifest lists, sorted by name."""
 
 SIGNATURE = "signature.dsse.json"
@@ -123,7 +124,7 @@ def listing(files: Mapping[str, Content]) -> list[dict[str, Any]]:
 def read_files(folder: Path | str) -> dict[str, Any]:
     """Return the content of every file in `folder`; nothing of those that no bundle has.
 
-    Contents are bytes; that of the rows is `OnDisk` where they are many.
+    Contents are bytes; those of the rows and of the plays are `OnDisk` where they are many.
 
     Raises `InputError` where there is no such folder, `BundleError` for what cannot be read.
     """
@@ -137,8 +138,8 @@ def read_files(folder: Path | str) -> dict[str, Any]:
         try:
             # What does not belong there is named, not read.
             known = path.name in (MANIFEST, SIGNATURE, *FILES)
-            rows = path.name == ROWS
-            files[path.name] = read(path) if rows else path.read_bytes() if known else b""
+            many = path.name in (ROWS, PLAYS)
+            files[path.name] = read(path) if many else path.read_bytes() if known else b""
         except OSError as error:
             raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from None
     return files
@@ -255,8 +256,10 @@ def _unreadable(manifest: Any) -> Iterator[str]:
         return
     compat = manifest.get("compat")
     least = compat.get("min_reader") if isinstance(compat, dict) else None
-    if type(least) is not int or not 1 <= least <= READER:
+    if type(least) is not int or least > READER:
         yield f"compat.min_reader: found {short(least)}, expected at most {READER}"
+    elif least < READER:
+        yield f"compat.min_reader: found {short(least)}, expected {READER}; export the bundle again"
     if manifest.get("key_version") != KEY_VERSION:
         found = short(manifest.get("key_version"))
         yield f"key_version: found {found}, expected {KEY_VERSION}; its keys are built differently"
@@ -264,7 +267,7 @@ def _unreadable(manifest: Any) -> Iterator[str]:
 
 SHAPE: dict[str, Any] = {
     "schema": SCHEMA,
-    "compat": {"min_reader": Whole(1, READER)},
+    "compat": {"min_reader": READER},
     "key_version": KEY_VERSION,
     "name": str,
     "sequence": Whole(1),

@@ -9,7 +9,14 @@ from typing import Any
 from csa_games.guard.bundle import terms_of
 from csa_games.guard.explain import shares_in_words
 from csa_games.guard.keys import Turn, state_key
-from csa_games.guard.store import COARSE, DEVIATION, NOISE, REFINED, TRUSTED, Store
+from csa_games.guard.plays import (
+    COARSE,
+    DEVIATION,
+    NOISE,
+    REFINED,
+    TRUSTED,
+)
+from csa_games.guard.store import Store
 
 EVIDENCE = ("measured", "derived", "assumption")
 

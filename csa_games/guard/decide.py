@@ -13,6 +13,7 @@ from csa_games.errors import InputError
 from csa_games.guard.bundle import (
     GOLDEN,
     MANIFEST,
+    PLAYS,
     RESPONSES,
     RESPONSES_SHAPE,
     ROWS,
@@ -35,12 +36,13 @@ from csa_games.guard.ladder import (
     observations_from,
     turns_from,
 )
+from csa_games.guard.plays import NOISE, TRUST
 from csa_games.guard.quick import Speller
 from csa_games.guard.sampling import TEST_KEY, draw, pick, scope_of
 from csa_games.guard.shapes import misfits
 from csa_games.guard.signing import Key, read_keys
 from csa_games.guard.signing import check as check_signature
-from csa_games.guard.store import NOISE, Store
+from csa_games.guard.store import Store
 
 MATCH, SPLIT, BACKOFF, DEFAULT, ERROR = "MATCH", "SPLIT", "BACKOFF", "DEFAULT", "ERROR"
 STALE, DISABLED = "STALE", "DISABLED"
@@ -295,14 +297,18 @@ def from_files(
         faulty = check_signature(files[MANIFEST], files.get(SIGNATURE), keys).faults
         if faulty:
             raise BundleError(*faulty)
-    terms = terms_of(parse(files[MANIFEST]))
+    manifest = parse(files[MANIFEST])
+    terms = terms_of(manifest)
     guard = Guard(
         terms=terms,
         responses=responses_from(files[RESPONSES], terms),
-        store=Store(files[ROWS], terms),
+        store=Store(files[ROWS], files[PLAYS], terms),
         revision=sha256(files[MANIFEST]),
         secret=secret,
     )
+    plays, rows = guard.store.plays.count, sum(manifest["rows"][mark] for mark in TRUST)
+    if plays != rows:
+        raise BundleError(f"{PLAYS}: found {plays} plays, expected {rows}, one of each row")
     found = faults(guard, files[GOLDEN]) if check else []
     if found:
         raise BundleError(*found)

@@ -28,8 +28,8 @@ from csa_games.guard.counters import Counters, Tally
 from csa_games.guard.decide import DEFAULT, DISABLED, ERROR, STALE, Guard
 from csa_games.guard.decision import Decision
 from csa_games.guard.keys import Turn
+from csa_games.guard.plays import COARSE
 from csa_games.guard.sampling import TEST_KEY, scope_of
-from csa_games.guard.store import COARSE
 
 OFF, SHADOW, ENFORCE = "off", "shadow", "enforce"
 MODES = {

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from csa_games.guard.bundle import Terms, pairs
 from csa_games.guard.keys import Turn
+from csa_games.guard.plays import DEVIATION, REFINED
 from csa_games.guard.signals import SCORE, Reader
-from csa_games.guard.store import DEVIATION, REFINED, Row
+from csa_games.guard.store import Row
 
 
 def state_in_words(turns: Sequence[Turn]) -> str:

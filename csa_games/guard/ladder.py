@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from csa_games.guard.bundle import Terms
 from csa_games.guard.keys import Turn, coarse_key, state_key
+from csa_games.guard.plays import COARSE, NOISE, Play
 from csa_games.guard.signals import ASK, SIGNAL, read, shown
-from csa_games.guard.store import COARSE, NOISE, Play, Store
+from csa_games.guard.store import Store
 
 
 class MalformedError(ValueError):

@@ -9,7 +9,7 @@ from csa_games.guard.certificate import Certificate, certify, dialogue_from
 from csa_games.guard.decide import Guard
 from csa_games.guard.keys import turns_of
 from csa_games.guard.ladder import find
-from csa_games.guard.store import COARSE, NOISE, TRUST
+from csa_games.guard.plays import COARSE, NOISE, TRUST
 
 
 class Share(NamedTuple):

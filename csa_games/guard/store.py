@@ -1,4 +1,4 @@
-"""The rows of a bundle: two tables in one SQLite file.
+"""The rows of a bundle: two tables in one SQLite file, and beside it what they play.
 
     assistant   a row per information set, and coarser rows whose keys begin with "~"
     user        the policy of each strategic intent at each of its information sets, so that the
@@ -6,7 +6,8 @@
 
 SQLite keeps a float64 bit for bit and has a missing value for what is undefined, such as the
 posterior where nobody can be. Its files name the version that wrote them, so `digest`, over the
-ordered rows, is what "the same policy" means.
+ordered rows, is what "the same policy" means. Deciding reads the other file alone
+(`csa_games.guard.plays`), which repeats of the assistant's rows what they play.
 """
 
 from __future__ import annotations
@@ -17,20 +18,16 @@ import struct
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, Union
 
-from csa_games.guard.bundle import ROWS, Terms, pairs
+from csa_games.guard.bundle import PLAYS, ROWS, Terms, pairs
 from csa_games.guard.content import BundleError, Content, OnDisk
-
-TRUSTED, REFINED, NOISE = "trusted", "refined", "noise"
-DEVIATION, COARSE = "deviation", "coarse"
-TRUST = (TRUSTED, REFINED, NOISE, DEVIATION, COARSE)
-"""How far a row can be trusted: csa_games.table says when it is which."""
+from csa_games.guard.plays import NOISE, REFINED, TRUST, Plays, digest_of, pack_plays
 
 CACHED = 8 * 2**20
 """What is kept in memory of a file that is read in place, or written, in bytes."""
@@ -42,15 +39,6 @@ MISSING = ("own_reach", "margin", "loss", "posterior_", "value_")
 """How columns begin whose cells may be missing."""
 
 Cell = Union[str, float, None]  # noqa: UP007 - evaluated when imported, also by Python 3.9
-
-
-class Play(NamedTuple):
-    """What deciding needs of a row, and all that it reads: numbers cost more than finding them."""
-
-    key: str
-    trust: str
-    own_reach: float | None
-    probabilities: tuple[float, ...]
 
 
 class Row(NamedTuple):
@@ -72,11 +60,12 @@ class Row(NamedTuple):
     values: tuple[float, ...] | None
 
 
-def margin_of(values: Sequence[float] | None) -> float | None:
+def margin_of(values: Sequence[float | None] | None) -> float | None:
     """Return how far the best response is above the second best; None where there are not two."""
-    if values is None or len(values) < 2:
+    found = [value for value in values or () if value is not None]  # some are, in damaged rows
+    if len(found) < 2:
         return None
-    second, best = sorted(values)[-2:]
+    second, best = sorted(found)[-2:]
     return best - second
 
 
@@ -97,18 +86,19 @@ def user_columns(asks: Iterable[str]) -> list[str]:
 
 
 def pack(
-    path: Path | str,
+    folder: Path,
     terms: Terms,
     assistant: Iterable[Sequence[Cell]],
     user: Iterable[Sequence[Cell]],
 ) -> None:
-    """Write these rows, each table's in the order of their keys, as a new SQLite file at `path`.
+    """Write these rows, each table's in the order of their keys, and their plays, to `folder`.
 
     The same rows and SQLite give the same bytes. Rows are taken one by one, and what is held of
-    them is `CACHED` bytes. Raises `sqlite3.Error` for keys that are there twice, and `ValueError`
+    them is `CACHED` bytes: SQLite orders plays in a temporary file, of their size, that goes
+    when the process does. Raises `sqlite3.Error` for keys that are there twice, and `ValueError`
     for such as are out of order.
     """
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(folder / ROWS, isolation_level=None)) as connection:
         # Whoever is interrupted starts anew, so nothing is kept to undo or to survive a power cut.
         for setting in ("page_size = 4096", "journal_mode = OFF", "synchronous = OFF"):
             connection.execute(f"PRAGMA {setting}")
@@ -119,6 +109,17 @@ def pack(
             connection.execute("BEGIN")
             connection.executemany(f"INSERT INTO {table} VALUES ({marks})", _ordered(rows))
             connection.execute("COMMIT")
+        with (folder / PLAYS).open("wb") as file:
+            pack_plays(file, len(terms.responses), *_plays(connection, terms))
+
+
+def _plays(connection: sqlite3.Connection, terms: Terms) -> tuple[int, Iterable[Sequence[Cell]]]:
+    """Return how many rows there are, and what `pack_plays` needs of each, in its order."""
+    connection.create_function("digest_of", 1, digest_of)
+    (count,) = connection.execute("SELECT count(*) FROM assistant").fetchone()
+    shares = ", ".join(f"probability_{name}" for name in terms.responses)
+    query = f"SELECT digest_of(key), trust, own_reach, {shares} FROM assistant ORDER BY 1"
+    return count, connection.execute(query)
 
 
 def _ordered(rows: Iterable[Sequence[Cell]]) -> Iterator[Sequence[Cell]]:
@@ -133,55 +134,55 @@ def _ordered(rows: Iterable[Sequence[Cell]]) -> Iterator[Sequence[Cell]]:
 
 
 class Store:
-    """The rows in `content`, a SQLite file; safe to share between threads.
+    """The rows in `content`, a SQLite file, and their `plays`; safe to share between threads.
 
     A file may say anything while its hash is right. A row with a cell that is not of its type, or
-    no finite number, is damaged: by its key it is not found, though `holds` knows of it. Of what
-    `play` does not read it checks types alone, so that `get` may lack a row that it plays.
+    no finite number, is damaged: by its key it is not found, though `holds` knows of it. That
+    `plays` and rows say the same is for `csa_games.guard.verify` to find out: `play` knows nothing
+    of the rows, so that `get` may lack one that it plays.
 
     Bytes are copied; `OnDisk` is read in place, as `csa_games.guard.content` says, through a page
-    cache of `CACHED` bytes. `play(key)` is what the assistant's row of `key` plays, or None. Raises
-    `BundleError` when the file is not one that `pack` writes.
+    cache of `CACHED` bytes. `play(key)` is what the assistant's row of `key` plays, or None; it
+    remembers, because conversations start in few states. Raises `BundleError` when the files are
+    not such as `pack` writes.
     """
 
-    def __init__(self, content: Content, terms: Terms) -> None:
+    def __init__(self, content: Content, plays: Content, terms: Terms) -> None:
         self._terms = terms
         if len(content) == 0:
             raise BundleError(f"{ROWS}: found an empty file, expected rows")
-        self._lock = threading.Lock()  # a keyed read takes microseconds; threads can wait for it
+        self._lock = threading.Lock()
         try:
             self._connection = _connection(content)
             weakref.finalize(self, self._connection.close)
             self._connection.execute("PRAGMA query_only = ON")
-            # Nothing changes, so all reads can be one: beginning anew costs two system calls.
-            self._connection.execute("BEGIN")
             found = dict(self._connection.execute("SELECT name, sql FROM sqlite_master"))
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise BundleError(f"{ROWS}: cannot be read: {error}") from None
         if isinstance(content, OnDisk):
             content.check()  # it is open now
-        self.play = _player(self._connection, self._lock, terms)
         # Nothing else may be in there: a view or a trigger would run as we read.
         expected = _schema(terms)
         if found != expected:
             raise BundleError(
                 f"{ROWS}: found the tables {found}, expected {', '.join(expected.values())}"
             )
+        self.plays = Plays(plays, len(terms.responses))
+        self.play = lru_cache(maxsize=REMEMBERED)(self.plays.find)
 
     def get(self, key: str) -> Row | None:
         """Return the assistant's row of `key`; None where it is not there, damaged or unreadable.
 
         Decisions that have been made ask for it to explain themselves, which must not fail.
         """
-        query = f"SELECT * FROM assistant WHERE key = ? AND {_sound(self._terms)}"
+        query = "SELECT * FROM assistant WHERE key = ?"
         try:
             with self._lock:
                 cells = self._connection.execute(query, (key,)).fetchone()
         except sqlite3.Error:
             return None
-        # A sum of numbers is not finite where one of them is not.
-        finite = cells is not None and isfinite(sum(cell or 0.0 for cell in cells[2:]))
-        return self._row(cells) if finite else None
+        sound = cells is not None and _sound(cells, len(self._terms.responses))
+        return self._row(cells) if sound else None
 
     def holds(self, key: str) -> bool:
         """Return whether the assistant has a row of `key`, damaged or not."""
@@ -270,55 +271,21 @@ class Store:
 NAN = struct.unpack(">d", bytes.fromhex("7ff8000000000000"))[0]
 
 
-def _player(
-    connection: sqlite3.Connection, lock: threading.Lock, terms: Terms
-) -> Callable[[str], Play | None]:
-    """Return `Store.play`. It remembers rows, because conversations start in few states.
-
-    It knows nothing of the store, which goes, and closes the connection, when nobody uses it.
-    """
-    shares = ", ".join(f"probability_{name}" for name in terms.responses)
-    query = f"SELECT trust, own_reach, {shares} FROM assistant WHERE key = ? AND {_sound(terms)}"
-    execute = connection.cursor().execute
-
-    @lru_cache(maxsize=REMEMBERED)
-    def play(key: str) -> Play | None:
-        with lock:
-            cells = execute(query, (key,)).fetchone()
-        finite = cells is not None and isfinite(sum(cells[2:]))
-        return Play(key, cells[0], cells[1], cells[2:]) if finite else None
-
-    return play
-
-
-def _sound(terms: Terms) -> str:
-    """Return what is true, in SQL, of a row whose cells are of their types.
-
-    A row that is not remembered takes 1 us longer. SQLite orders numbers before texts and those
-    before bytes, and the largest of cells is missing if one of them is: it is a number if all are.
-    """
-    marks = " OR ".join(f"trust = '{mark}'" for mark in TRUST)  # IN would make a table of them
-    shares, posterior, values = (
-        ", ".join(begin + name for name in names)
-        for begin, names in (
-            ("probability_", terms.responses),
-            ("posterior_", terms.intents),
-            ("value_", terms.responses),
-        )
-    )
-    conditions = [
-        f"({marks})",
-        f"typeof(max(reach, {shares})) = 'real'",
-        *(f"typeof({name}) IN ('real', 'null')" for name in ("own_reach", "margin", "loss")),
-        *(  # Of these all are missing, or none.
-            f"(typeof(max(reach, {names})) = 'real' OR coalesce(NULL, {names}) IS NULL)"
-            for names in (posterior, values)
-        ),
+def _sound(cells: Sequence[Any], responses: int) -> bool:
+    """Return whether the cells of a row are of their types, and its numbers finite."""
+    trust, own_reach, reach, _, loss = cells[1:6]
+    required = (reach, *cells[6 : 6 + responses])
+    posterior, values = cells[6 + responses : -responses], cells[-responses:]
+    return (
+        trust in TRUST
+        and all(type(cell) is float for cell in required)
+        and all(cell is None or (type(cell) is float and isfinite(cell)) for cell in cells[2:])
+        # Of these all are missing, or none.
+        and all(part.count(None) in (0, len(part)) for part in (posterior, values))
         # What is told of these rows.
-        f"(trust != '{NOISE}' OR own_reach IS NOT NULL)",
-        f"(trust != '{REFINED}' OR loss IS NOT NULL)",
-    ]
-    return " AND ".join(conditions)
+        and not (trust == NOISE and own_reach is None)
+        and not (trust == REFINED and loss is None)
+    )
 
 
 def _columns(terms: Terms) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ from csa_games.guard.bundle import (
     CARD,
     GOLDEN,
     MANIFEST,
+    PLAYS,
     RESPONSES,
     ROWS,
     SCENARIO,
@@ -47,18 +48,17 @@ from csa_games.guard.decide import Guard, responses_from
 from csa_games.guard.golden import LEAST_PROBES, faults
 from csa_games.guard.keys import coarse_key, turns_of
 from csa_games.guard.ladder import find
-from csa_games.guard.signing import check, read_keys
-from csa_games.guard.store import (
+from csa_games.guard.plays import (
     COARSE,
     DEVIATION,
     NOISE,
     REFINED,
     TRUST,
     TRUSTED,
-    Row,
-    Store,
-    margin_of,
+    Play,
 )
+from csa_games.guard.signing import check, read_keys
+from csa_games.guard.store import Row, Store, margin_of
 
 TOLERANCE = 1e-9  # of the payoff scale, and of probabilities: float64 sums in another order
 TOLD = 5  # rows told about per kind of fault; further ones are counted
@@ -109,7 +109,8 @@ def verify(folder: Path | str, keys: Path | str | None = None) -> Report:
     """Return what is wrong with the bundle in `folder`, as sentences: found, and expected.
 
     Checked are the manifest and every file's size and hash; that the rows are those of the digest,
-    proper distributions, one for each state that the scenario can reach and no others; that reach,
+    proper distributions, one for each state that the scenario can reach and no others, and that
+    plays are theirs; that reach,
     posterior, values, margin, trust and the coarser rows are what the scenario and the policy make
     them; value and gap of the policy, and of the policy as the guard serves it; the golden probes,
     the responses and the card. With `keys`, a folder of key files, one of them must have signed
@@ -144,7 +145,7 @@ def verify(folder: Path | str, keys: Path | str | None = None) -> Report:
 def _verify(files: Mapping[str, Any], revision: str) -> Report:
     manifest = parse(files[MANIFEST])
     terms = terms_of(manifest)
-    store = Store(files[ROWS], terms)
+    store = Store(files[ROWS], files[PLAYS], terms)
     guard = Guard(terms, responses_from(files[RESPONSES], terms), store, revision)
     try:
         scenario = parse(files[SCENARIO])
@@ -160,6 +161,7 @@ def _verify(files: Mapping[str, Any], revision: str) -> Report:
     users = store.user()
     found = [*copies, *_counts(manifest, store, rows, users)]
     found += _few(_distributions(dialogue, rows, users))
+    found += _few(_plays(store, rows))
     if found:
         return Report(revision, tuple(found))
 
@@ -231,6 +233,20 @@ def _counts(
     ):
         if found != manifest["rows"][kind]:
             yield f"{ROWS}: found {found} {kind} rows, expected {manifest['rows'][kind]}"
+
+
+def _plays(store: Store, rows: Mapping[str, Row]) -> Iterator[str]:
+    """Check that rows play what the file of plays says, and that there are no other plays.
+
+    Every row has one of its own, so there is no other where there are as many.
+    """
+    if store.plays.count != len(rows):
+        yield f"{PLAYS}: found {store.plays.count} plays, expected {len(rows)}, one of each row"
+    for key, row in rows.items():
+        found = store.plays.find(key)
+        expected = Play(key, row.trust, row.own_reach, row.probabilities)
+        if found != expected:
+            yield f"{PLAYS}: the row {key}: found {found and found[1:]}, expected {expected[1:]}"
 
 
 def _copies(manifest: Mapping[str, Any], responses: bytes, scenario: Any) -> Iterator[str]:

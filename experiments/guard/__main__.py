@@ -19,8 +19,8 @@ from time import perf_counter
 from typing import Any
 
 from csa_games.files import write_file
-from csa_games.guard.bundle import MANIFEST, ROWS, parse
-from csa_games.guard.store import TRUST
+from csa_games.guard.bundle import MANIFEST, PLAYS, ROWS, parse
+from csa_games.guard.plays import TRUST
 from csa_games.provenance import provenance
 from experiments.guard.bundles import made_up, made_up_keys, solved
 from experiments.guard.report import csv_text, markdown
@@ -76,7 +76,8 @@ def measured(name: str, folder: Path) -> dict[str, Any]:
         made_up(bundle, folder / "like", count, SEED)
         every = made_up_keys(count)
         uniform = [every[draw.randrange(count)] for _ in range(ASKED)]
-    found |= {"seconds": perf_counter() - start, "bytes": (bundle / ROWS).stat().st_size}
+    found["seconds"] = perf_counter() - start
+    found["bytes"] = {file: (bundle / file).stat().st_size for file in (ROWS, PLAYS)}
     found["rows"] = sum(parse((bundle / MANIFEST).read_bytes())["rows"][kind] for kind in TRUST)
     asked = folder / "asked"
     asked.write_text("\n".join(uniform), encoding="utf-8")

@@ -17,6 +17,7 @@ from csa_games.guard.bundle import (
     CARD,
     GOLDEN,
     MANIFEST,
+    PLAYS,
     RESPONSES,
     ROWS,
     SCENARIO,
@@ -33,6 +34,7 @@ from csa_games.guard.content import read
 from csa_games.guard.decide import Guard, responses_from
 from csa_games.guard.golden import lines
 from csa_games.guard.keys import BETWEEN, Turn, state_key, turns_of
+from csa_games.guard.plays import TRUST, TRUSTED
 from csa_games.guard.store import Store, pack
 from csa_games.override import override
 from csa_games.scenario import Scenario, builtin_scenarios, read_scenario
@@ -57,23 +59,25 @@ def made_up(folder: Path, like: Path, count: int, seed: int) -> None:
     folder.mkdir()
     scenario = _made_up_scenario()
     manifest = parse((like / MANIFEST).read_bytes()) | repeated(scenario)
-    manifest["rows"] |= {"trusted": count, "coarse": 0, "user": 0, "digest": sha256(b"none")}
+    counts = dict.fromkeys(TRUST, 0) | {"user": 0, TRUSTED: count}
+    manifest["rows"] = counts | {"digest": sha256(b"none")}
     terms = terms_of(manifest)
-    pack(folder / ROWS, terms, _rows(scenario, count, seed), ())
+    pack(folder, terms, _rows(scenario, count, seed), ())
     responses = canonical(responses_of(scenario))
-    rows = read(folder / ROWS)
-    guard = Guard(terms, responses_from(responses, terms), Store(rows, terms), revision="")
+    rows, plays = read(folder / ROWS), read(folder / PLAYS)
+    guard = Guard(terms, responses_from(responses, terms), Store(rows, plays, terms), revision="")
     keys = made_up_keys(count)
     probes = [list(map(_cells, turns_of(keys[k * (count // 100)]))) for k in range(100)]
     files: dict[str, Any] = {
         CARD: (like / CARD).read_bytes(),
         GOLDEN: lines(guard, probes),
+        PLAYS: plays,
         ROWS: rows,
         RESPONSES: responses,
         SCENARIO: canonical(scenario),
     }
     files[MANIFEST] = canonical(spelled(manifest) | {"files": listing(files)})
-    for name in files.keys() - {ROWS}:
+    for name in files.keys() - {ROWS, PLAYS}:
         (folder / name).write_bytes(files[name])
 
 
