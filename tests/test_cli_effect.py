@@ -197,7 +197,7 @@ def test_wrong_words_are_said_in_sentences(place, capsys, words, said):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ([], "found no conversation in the log"),
+        ([], "found no conversation in bad.jsonl"),
         (["{"], "bad.jsonl, line 1: not JSON"),
         (
             [{"id": "a", "events": [{"strategy": "no"}]}] * 2 + ["["],

@@ -86,9 +86,34 @@ def surveyed(
 
 def check(survey: Survey) -> None:
     """Raise `InputError` with the faults of a survey, if it has any."""
-    if survey.faults:
-        more = survey.more_faults
-        raise InputError(*survey.faults, *([f"and {more:,} further faults"] if more else []))
+    _raise(survey.faults, survey.more_faults)
+
+
+def sound(
+    paths: Sequence[Path | str], coder: Coder, progress: Progress | None = None
+) -> Iterator[tuple[list[Conversation], Codes]]:
+    """Yield the logs at `paths` piece by piece, as they are and as numbers.
+
+    Raises `InputError` with all their faults once they are read, and if they hold no conversation.
+    """
+    found = _Found()
+    for path in paths:
+        found.file = str(path)
+        stream = _sound(lines(path, progress), found, None)
+        while piece := list(islice(stream, PIECE)):
+            numbers, faults = codes.encode(coder, piece)
+            for fault in faults:
+                _note(found, fault)
+            found.conversations += len(piece)
+            yield [one for _, one in piece], numbers
+    _raise(found.faults, found.more_faults)
+    if not found.conversations:
+        raise InputError(f"found no conversation in {', '.join(map(str, paths))}, expected some")
+
+
+def _raise(faults: Sequence[str], more: int) -> None:
+    if faults:
+        raise InputError(*faults, *([f"and {more:,} further faults"] if more else []))
 
 
 def pieces(

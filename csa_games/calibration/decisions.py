@@ -5,18 +5,17 @@ the group, and whatever the log lists as covariates of the conversation or of th
 own go before those of its conversation). All turns are in memory at once, as `effect` needs them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from csa_games.calibration.check import MOST_FAULTS, PIECE
-from csa_games.calibration.codes import NOT_RECORDED, Coder, Codes, encode, joined
-from csa_games.calibration.log import Conversation, Progress, lines
+from csa_games.calibration.check import sound
+from csa_games.calibration.codes import NOT_RECORDED, Coder, Codes, joined
+from csa_games.calibration.log import Conversation, Progress
 from csa_games.errors import InputError
 from csa_games.scenario import Scenario
 
@@ -55,23 +54,12 @@ def decisions(
     it goes by "outcome". Conversations of the same id count as one cluster. Raises `InputError`
     with the faults of the logs.
     """
-    faults: dict[tuple[str, str], str] = {}
-    parts = []
-    for path in paths:
-        for piece in _pieces(path, faults, progress):
-            codes, wrong = encode(coder, piece)
-            for k, fault in enumerate(wrong):
-                key = (fault.field, fault.label) if fault.label else (str(path), f"{k}")
-                faults.setdefault(key, f"{path}, line {fault.line}: {fault.sentence}")
-            parts.append(_taken([one for _, one in piece], codes, coder, scenario, outcome))
-    if faults:
-        listed = list(faults.values())
-        more = len(listed) - MOST_FAULTS
-        last = [f"and {more:,} further faults"] if more > 0 else []
-        raise InputError(*listed[:MOST_FAULTS], *last)
-    if not parts:
-        raise InputError("found no conversation in the log, expected some")
-    return _joined(parts)
+    return _joined(
+        [
+            _taken(part, codes, coder, scenario, outcome)
+            for part, codes in sound(paths, coder, progress)
+        ]
+    )
 
 
 def matrix(
@@ -120,23 +108,6 @@ class _Part:
     numbers: tuple[Shaped[np.ndarray, " D"], ...]  # response, reaction, following, outcome, cluster
     known: tuple[Shaped[np.ndarray, " D"], ...]  # in the order of `KNOWN`
     given: list[Given]
-
-
-def _pieces(
-    path: Path | str, faults: dict[tuple[str, str], str], progress: Progress | None
-) -> Iterator[list[tuple[int, Conversation]]]:
-    """Yield the log at `path` piece by piece, noting the lines that hold no conversation."""
-
-    def sound() -> Iterator[tuple[int, Conversation]]:
-        for line, one in lines(path, progress):
-            if isinstance(one, str):
-                faults[str(path), str(-line)] = one
-            else:
-                yield line, one
-
-    stream = sound()
-    while piece := list(islice(stream, PIECE)):
-        yield piece
 
 
 def _taken(

@@ -1,16 +1,15 @@
 """A log in memory, conversation by conversation: what evaluating one takes beside its codes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from csa_games.calibration.check import MOST_FAULTS, PIECE
-from csa_games.calibration.codes import Coder, Codes, encode
-from csa_games.calibration.log import Conversation, Progress, lines
+from csa_games.calibration.check import sound
+from csa_games.calibration.codes import Coder, Codes
+from csa_games.calibration.log import Progress
 from csa_games.calibration.split import Split, cluster_of
 from csa_games.errors import InputError
 
@@ -66,7 +65,7 @@ _COLUMNS = ("turn", "ask", "signal", "response", "reaction")
 
 @dataclass
 class _Piece:
-    """What is noted of conversations while their labels are coded."""
+    """What is noted of conversations beside their codes."""
 
     cluster: list[int] = field(default_factory=list)
     group: list[int] = field(default_factory=list)
@@ -90,15 +89,10 @@ def read_logged(
     """
     clusters: dict[str, int] = {}
     groups: dict[str, int] = {}
-    found, codes, faults = _Piece(), [], []
-
-    def noted(
-        numbered: Iterable[tuple[int, Conversation | str]],
-    ) -> Iterable[tuple[int, Conversation]]:
-        for line, one in numbered:
-            if isinstance(one, str):
-                faults.append(one)
-                continue
+    found, codes = _Piece(), []
+    for conversations, numbers in sound(paths, coder, progress):
+        codes.append(numbers)
+        for one in conversations:
             name = cluster_of(one, by_group=coder.by_group)
             found.cluster.append(clusters.setdefault(name, len(clusters)))
             known = one.group is not None
@@ -109,22 +103,6 @@ def read_logged(
             found.propensity.extend(
                 np.nan if event.propensity is None else event.propensity for event in one.events
             )
-            yield line, one
-
-    for path in paths:
-        stream = iter(noted(lines(path, progress)))
-        while True:
-            piece, wrong = encode(coder, islice(stream, PIECE))
-            faults += [f"{path}, line {fault.line}: {fault.sentence}" for fault in wrong]
-            if len(faults) >= MOST_FAULTS:
-                raise InputError(*faults[:MOST_FAULTS])
-            if not len(piece.intent):
-                break
-            codes.append(piece)
-    if faults:
-        raise InputError(*faults)
-    if not codes:
-        raise InputError(f"found no conversation in {', '.join(map(str, paths))}, expected some")
     whole = Logged(
         _joined(codes),
         np.array(found.cluster),
