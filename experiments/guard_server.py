@@ -369,7 +369,7 @@ def measured(million: int, swaps: int) -> dict[str, Any]:
                         _tell(f"{what}, burst {k + 1} of {BURSTS}: {bursts[what][-1].rate:,.0f}/s")
             rate = statistics.median(burst.rate for burst in bursts["guard"])
             before = counted(url)
-            whole = wrk(process, url, script, round(1.05 * million / rate) + 1)
+            whole = wrk(process, url, script, round(1.2 * million / rate) + 1)
             made = counted(url) - before
             _tell(f"{whole.requests:,} requests: {whole.rate:,.0f}/s, {whole.errors} errors")
             peak = peak_bytes(process)
