@@ -212,7 +212,10 @@ def solve(
 
 
 def cast(game: Game, dtype: str) -> SequenceForm:
-    """Return the form of `game` with its floating numbers in `dtype`."""
+    """Return the form of `game` with its floating numbers in `dtype`.
+
+    Raises `InputError` where that overflows.
+    """
 
     def converted(array: Array) -> Array:
         floating = np.issubdtype(array.dtype, np.floating)

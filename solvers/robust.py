@@ -17,11 +17,11 @@ such program per corner, with the same plan and the least of all maximised. Payo
 intervals are at their worst ends at once (`csa_games.doubted`).
 
 Kernels and channels lie in the intervals that the scenario's file gives their rows, or anywhere
-within a radius. Then V_i is what x secures when nature picks a
-kernel's reactions and the likelihoods of signals anew at every history (`solvers.kernels`,
-`solvers.channels`): no more than what it secures against any kernel and channel that stay the same,
-and again one linear program, or where that is too large regret minimisation with a bound on what
-it leaves (`solvers.worst_case`). By how much it may be less is reported: as what the policy gets
+within a radius. Then V_i is what x secures when nature picks a kernel's reactions and the
+likelihoods of signals anew at every history (`solvers.kernels`, `solvers.channels`): no more than
+what it secures against any kernel and channel that stay the same, and again one linear program, or
+where that is too large regret minimisation with a bound on what it leaves (`solvers.worst_case`).
+By how much it may be less is reported: as what the policy gets
 against the worst of them that were found.
 """
 

@@ -8,7 +8,7 @@ import pytest
 from brute_dialogue import Brute
 from random_scenarios import random_scenario
 
-from csa_games.calibration.clustered import ratio
+from csa_games.calibration.clustered import kish, ratio
 from csa_games.calibration.codes import Codes
 from csa_games.calibration.likelihood import (
     LAST_RESPONSE,
@@ -27,7 +27,6 @@ from csa_games.calibration.offpolicy import (
     SAMPLING,
     doubly_robust,
     estimated_propensities,
-    kish,
     off_policy,
     ratios,
 )

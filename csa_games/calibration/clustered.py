@@ -1,4 +1,4 @@
-"""Means over events of conversations that depend on each other within clusters."""
+"""Means over events of conversations that depend on each other within clusters, or have weights."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -29,12 +29,31 @@ def ratio(
     value = float(total.sum()) / everything
     residual = total - value * size
     _, number = np.unique(cluster[size != 0], return_inverse=True)
-    among = np.bincount(number, residual[size != 0])
-    clusters = len(among)
-    if clusters < 2:
+    if number.max() < 1:
         return Estimate(value, -np.inf, np.inf, n, 1.0, level, how)
-    variance = clusters / (clusters - 1) * float((among**2).sum()) / everything**2
+    variance, reach = spread(residual[size != 0], number, everything, level)
     alone = n / max(n - 1, 1) * float((residual**2).sum()) / everything**2
-    reach = float(stdtrit(clusters - 1, 0.5 + level / 2) * np.sqrt(variance))
     effective = n * alone / variance if variance > 0 else n
     return Estimate(value, value - reach, value + reach, n, effective, level, how)
+
+
+def spread(
+    residual: Float[np.ndarray, " N"],
+    cluster: Int[np.ndarray, " N"],
+    size: float,
+    level: float,
+) -> tuple[float, float]:
+    """Return the variance of Σ residual / `size` over clusters, and how far its interval reaches.
+
+    The variance is that of `ratio`. Clusters are numbered from 0, and are two at least.
+    """
+    sums = np.bincount(cluster, residual)
+    clusters = len(sums)
+    variance = clusters / (clusters - 1) * float(sums @ sums) / size**2
+    return variance, float(stdtrit(clusters - 1, 0.5 + level / 2) * np.sqrt(variance))
+
+
+def kish(weight: Float[np.ndarray, " N"]) -> float:
+    """Return (Σw)² / Σw², the effective number of N weighted terms (Kish 1965); 0 if all are 0."""
+    squares = float((weight**2).sum())
+    return float(weight.sum()) ** 2 / squares if squares > 0 else 0.0

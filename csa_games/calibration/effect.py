@@ -29,8 +29,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
-from scipy.special import stdtrit
 
+from csa_games.calibration.clustered import kish, spread
 from csa_games.calibration.estimates import Estimate
 from csa_games.errors import InputError
 
@@ -162,7 +162,10 @@ def crossed(
     propensity: Learner,
     outcome: Learner,
 ) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
-    """Return e, m_0 and m_1 of every turn, by models of the turns in other folds."""
+    """Return e, m_0 and m_1 of every turn, by models of the turns in other folds.
+
+    Raises `InputError` if one of the responses is seen in a single fold.
+    """
     found = np.zeros((3, len(y)))
     for k in np.unique(fold).tolist():
         here, there = fold == k, fold != k
@@ -187,15 +190,12 @@ def clustered(
 ) -> Estimate:
     """Return an estimate from its influence function, of mean 0, and the cluster of each turn.
 
-    `effective` is how many independent turns would tell as much.
+    Clusters are numbered from 0. `effective` is how many independent turns would tell as much.
     """
     n = len(influence)
-    sums = np.bincount(group, influence)
-    clusters = len(np.unique(group))
-    variance = clusters / (clusters - 1) * float(sums @ sums) / n**2
+    variance, reach = spread(influence, group, float(n), level)
     alone = float(influence @ influence) / n**2
-    reach = float(stdtrit(clusters - 1, 0.5 + level / 2)) * math.sqrt(variance)
-    worth = n * min(1.0, alone / variance) if variance > 0 else float(clusters)
+    worth = n * min(1.0, alone / variance) if variance > 0 else float(len(np.unique(group)))
     return Estimate(value, value - reach, value + reach, float(n), worth, level, how)
 
 
@@ -310,9 +310,6 @@ def _overlap(
     weight = np.where(a, 1 / kept, 1 / (1 - kept))
     edges = np.linspace(0, 1, BINS + 1)
 
-    def effective(w: Float[np.ndarray, " M"]) -> float:
-        return float(w.sum() ** 2 / (w @ w))
-
     def apart(w: Float[np.ndarray, " N"]) -> float:
         if not x.shape[1]:
             return 0.0
@@ -326,8 +323,8 @@ def _overlap(
         clipped=float((e != kept).mean()),
         given=np.histogram(e[a], edges)[0],
         other=np.histogram(e[~a], edges)[0],
-        effective_given=effective(weight[a]),
-        effective_other=effective(weight[~a]),
+        effective_given=kish(weight[a]),
+        effective_other=kish(weight[~a]),
         imbalance=apart(np.ones(len(a))),
         imbalance_weighted=apart(weight),
     )

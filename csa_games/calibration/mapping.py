@@ -106,7 +106,10 @@ def read_mapping(path: Path | str) -> Mapping:
 
 
 def mapping_from(content: object, file: str) -> Mapping:
-    """Return the mapping described by `content`, which is TOML parsed; `file` names it."""
+    """Return the mapping described by `content`, which is TOML parsed; `file` names it.
+
+    Raises `InputError` that names the field.
+    """
     try:
         found = Mapping.model_validate(content)
     except ValidationError as error:

@@ -37,7 +37,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from csa_games.calibration.clustered import ratio
+from csa_games.calibration.clustered import kish, ratio
 from csa_games.calibration.estimates import Estimate
 from csa_games.calibration.paths import Paths
 from csa_games.calibration.policies import Home
@@ -99,6 +99,9 @@ def off_policy(
     With a `prior`, conversations of each intent count as often as it says, which takes types.
     With `recorded`, a conversation is worth the outcome in the log instead of what the scenario
     says; there is no model of those, so methods that take one are left out.
+
+    Raises `InputError` without a whole conversation, for outcomes or propensities that some have
+    and others have not, and for a `prior` that `mix` refuses.
     """
     if not len(given.intent):
         raise InputError("found no whole conversation to value a policy on, expected some")
@@ -198,12 +201,6 @@ def estimated_propensities(given: Paths) -> Float[np.ndarray, "N H"]:
     found = np.ones(answered.shape)
     found[answered] = share
     return found
-
-
-def kish(weight: Float[np.ndarray, " N"]) -> float:
-    """Return (Σw)² / Σw², the effective number of N weighted conversations; 0 where all are 0."""
-    squares = float((weight**2).sum())
-    return float(weight.sum()) ** 2 / squares if squares > 0 else 0.0
 
 
 def mix(given: Paths, prior: Float[np.ndarray, " T"]) -> Float[np.ndarray, " N"]:

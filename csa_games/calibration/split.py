@@ -31,7 +31,10 @@ class Split:
 
 
 def split(train: float, seed: int, reading: Mapping) -> Split:
-    """Return the split by conversation, or by group where `reading` says that they cluster."""
+    """Return the split by conversation, or by group where `reading` says that they cluster.
+
+    Raises `InputError` unless `train` is between 0 and 1.
+    """
     if not 0 < train < 1:
         raise InputError(f"--train: found {train}, expected a share between 0 and 1, such as 0.7")
     return Split(train, seed, reading.cluster == "group")

@@ -110,12 +110,11 @@ def verify(folder: Path | str, keys: Path | str | None = None) -> Report:
 
     Checked are the manifest and every file's size and hash; that the rows are those of the digest,
     proper distributions, one for each state that the scenario can reach and no others, and that
-    plays are theirs; that reach,
-    posterior, values, margin, trust and the coarser rows are what the scenario and the policy make
-    them; value and gap of the policy, and of the policy as the guard serves it; the golden probes,
-    the responses and the card. With `keys`, a folder of key files, one of them must have signed
-    the bundle; without, a signature is neither needed nor trusted. Raises `InputError` when there
-    is no folder, or no key there verifies.
+    plays are theirs; that reach, posterior, values, margin, trust and the coarser rows are what the
+    scenario and the policy make them; value and gap of the policy, and of the policy as the guard
+    serves it; the golden probes, the responses and the card. With `keys`, a folder of key files,
+    one of them must have signed the bundle; without, a signature is neither needed nor trusted.
+    Raises `InputError` when there is no folder, or no key there verifies.
     """
     trusted = None if keys is None else read_keys(keys)
     try:
